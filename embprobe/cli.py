@@ -1,0 +1,267 @@
+"""The only file that knows Typer: one command per stage, and run, plan, ls, show, verify, rm, demo."""
+
+import dataclasses
+import errno
+import inspect
+import signal
+import sys
+import traceback
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from embprobe import __version__, console, inspection, signals
+from embprobe.errors import EmbprobeError, Interrupted, UserError
+from embprobe.stage import Stage, build
+from embprobe.stages import INGEST, STAGES
+from embprobe.store import Artefact, Store
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+StoreOption = Annotated[Path, typer.Option("--store", envvar="EMBPROBE_STORE", help="folder of artefacts")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="exit 75 where another process is making the same")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe's `set`")]
+DEFAULT_STORE = Path("embstore")
+
+
+# ---- stages
+
+
+def _metavar(hint: Any) -> str:  # Any: a type expression
+    if typing.get_origin(hint) is Literal:
+        return "|".join(map(str, typing.get_args(hint)))
+    options = [a for a in typing.get_args(hint) if a is not type(None)]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_metavar(o) for o in options)
+    if typing.get_origin(hint) is tuple:
+        return f"{_metavar(options[0])},…"
+    return {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "FILE", Artefact: "ARTEFACT", bool: "BOOLEAN"}[hint]
+
+
+def _parameter(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:  # Any: as dataclasses has it
+    dashed = field.name.replace("_", "-")
+    default = field.default
+    shown: str | bool = False if default in (dataclasses.MISSING, None) else str(default)
+    if isinstance(default, tuple):
+        shown = ",".join(map(str, default))
+    words = [f"--{dashed}/--no-{dashed}"] if hint is bool else [f"--{dashed}"]
+    option = typer.Option(
+        None, *words, help=field.metadata["help"], metavar=None if hint is bool else _metavar(hint), show_default=shown
+    )
+    annotation = bool | None if hint is bool else str | None
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
+
+
+def _command(cls: type[Stage]) -> Callable[..., None]:
+    hints = typing.get_type_hints(cls)
+    own = [_parameter(f, hints[f.name]) for f in dataclasses.fields(cls)]
+
+    def command(*, store: Path, name: str | None, json: bool, no_wait: bool, **given: str | bool | None) -> None:
+        console.guard_stdout()
+        signals.install()
+        place = Store(store)
+        make = _maker(place, not no_wait)
+        stage = build(cls, {k: v for k, v in given.items() if v is not None}, place, make, ingest=INGEST)
+        _print_made(make(stage), name, json)
+
+    extra = [
+        inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STORE, annotation=StoreOption),
+        inspect.Parameter(
+            "name", inspect.Parameter.KEYWORD_ONLY, default=typer.Option(None, help="a name for the artefact"), annotation=str | None
+        ),
+        inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption),
+        inspect.Parameter("no_wait", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=NoWait),
+    ]
+    command.__signature__ = inspect.Signature([*own, *extra])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
+    command.__doc__ = inspect.getdoc(cls)
+    return command
+
+
+def _maker(store: Store, wait: bool) -> Callable[[Stage], Artefact]:
+    from embprobe.make import make
+
+    return lambda stage: make(stage, store, wait=wait)
+
+
+def _print_made(artefact: Artefact, name: str | None, as_json: bool) -> None:
+    if name is not None:
+        artefact.store.name(name, artefact)
+    if as_json:
+        console.result_json({"path": str(artefact.path), **artefact.manifest})
+    else:
+        console.result(str(artefact.path))
+
+
+for _name, _cls in STAGES.items():
+    app.command(_name)(_command(_cls))
+
+
+# ---- recipes
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="a YAML file, or the name of a recipe that ships with embprobe")],
+    sets: Sets = None,
+    store: StoreOption = DEFAULT_STORE,
+    name: Annotated[str | None, typer.Option(help="a name for the last artefact")] = None,
+    json: JsonOption = False,
+    no_wait: NoWait = False,
+) -> None:
+    """Make everything a recipe asks for; asked again, it continues or costs nothing."""
+    console.guard_stdout()
+    signals.install()
+    _print_made(_run(recipe, sets or [], Store(store), not no_wait), name, json)
+
+
+def _run(word: str, sets: list[str], store: Store, wait: bool) -> Artefact:
+    from embprobe import recipe as recipes
+
+    loaded = recipes.load(recipes.locate(word), sets)
+    last: Artefact | None = None
+    for number, (step, _, last) in enumerate(recipes.stages(loaded, store, _maker(store, wait)), 1):
+        console.say(f"[{number}/{len(loaded.steps)}] {step.label} {last.short}")
+    if last is None:
+        raise UserError(f"{loaded.path} has no steps; add some")
+    inspection.show_tables(last)
+    return last
+
+
+@app.command()
+def demo(
+    sets: Sets = None, store: StoreOption = DEFAULT_STORE, json: JsonOption = False, no_wait: NoWait = False
+) -> None:
+    """Watch the whole study run in a few minutes, on scenes drawn on the spot; ends with a report."""
+    console.guard_stdout()
+    signals.install()
+    _print_made(_run("demo", sets or [], Store(store), not no_wait), None, json)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="a YAML file, or the name of a recipe that ships with embprobe")],
+    sets: Sets = None,
+    store: StoreOption = DEFAULT_STORE,
+    json: JsonOption = False,
+) -> None:
+    """Say what `run` would do: cached, or will run and why, with rough time and disk."""
+    console.guard_stdout()
+    from embprobe import recipe as recipes
+
+    place = Store(store)
+    loaded = recipes.load(recipes.locate(recipe), sets or [])
+    rows = [inspection.planned(step.label, stage, out) for step, stage, out in recipes.stages(loaded, place, place.open)]
+    inspection.show_plan(rows, json)
+
+
+# ---- the store
+
+
+@app.command("ls")
+def list_(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
+    """List the artefacts."""
+    console.guard_stdout()
+    inspection.show_list(Store(store), json)
+
+
+@app.command()
+def show(
+    artefact: Annotated[str, typer.Argument(help="a name, fingerprint prefix or path")],
+    store: StoreOption = DEFAULT_STORE,
+    json: JsonOption = False,
+) -> None:
+    """Tell everything about an artefact: what it answers, from what, what it holds and measured."""
+    console.guard_stdout()
+    inspection.show_artefact(Store(store).find(artefact), json)
+
+
+@app.command()
+def verify(
+    artefacts: Annotated[list[str] | None, typer.Argument(help="names, prefixes or paths; all if none is given")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="make damaged chunks and files again, and nothing else")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    json: JsonOption = False,
+) -> None:
+    """Check every chunk and file against its checksum; exits 3 where one differs."""
+    console.guard_stdout()
+    signals.install()
+    place = Store(store)
+    chosen = [place.find(word) for word in artefacts] if artefacts else place.artefacts()
+    inspection.verify(chosen, repair, json)
+
+
+@app.command()
+def rm(
+    artefacts: Annotated[list[str], typer.Argument(help="names, prefixes or paths")],
+    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Remove artefacts that nothing else was made from."""
+    console.guard_stdout()
+    place = Store(store)
+    chosen = [place.find(word) for word in artefacts]
+    inspection.remove(place, chosen, lambda text: yes or typer.confirm(text, err=True))
+
+
+def _version(value: bool) -> None:
+    if value:
+        console.result(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+) -> None:
+    """Tell what a frozen image encoder keeps and what it throws away, by learning to generate from its embeddings."""
+
+
+# ---- the edge of the process
+
+
+def main() -> NoReturn:
+    """Runs the command line; every failure is one line and an exit code (see errors.py)."""
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except Interrupted as stop:
+        console.fail(str(stop))
+        if stop.signum == signal.SIGINT:
+            signals.die(signal.SIGINT)
+        sys.exit(stop.exit_code)
+    except EmbprobeError as error:
+        console.fail(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        signals.die(signal.SIGINT)
+        raise
+    except Exception as error:
+        sys.exit(_edge(error))
+
+
+def _edge(error: Exception) -> int:
+    """One line for what the shell or the machine did wrong; a traceback for what is a defect of ours."""
+    if hasattr(error, "format_message"):  # Click's and Typer's usage errors, whichever of the two raised them
+        console.fail(error.format_message() or "see --help")
+        return 2
+    if type(error).__name__ == "Abort":
+        console.fail("nothing done")
+        return 2
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        console.fail(f"no space left to write {error.filename or 'the store'}; free some and run the same command again, it continues")
+        return 1
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
+        console.fail(f"{error.strerror}: {error.filename or 'the store'}")
+        return 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        console.fail("out of memory; a smaller --batch needs less")
+        return 1
+    traceback.print_exception(error, file=sys.stderr)
+    console.fail("this is a defect of embprobe; please report it with the lines above")
+    return 1

@@ -1,0 +1,1 @@
+"""Image sources, their decoding and splitting, planted scenes, batches."""

@@ -1,0 +1,77 @@
+"""A listing of files → the rows of a data set: keys, class names, captions, splits."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embprobe.data.names import SPLITS, folder_labels, folder_splits, regex_labels
+from embprobe.data.sources import Item, Source
+from embprobe.data.split import nested_subset, seeded_split
+from embprobe.errors import UserError
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Rows in the order they are stored; all sequences are N long, absent ones None. `classes` are sorted names."""
+
+    items: Sequence[Item]
+    splits: Sequence[str]
+    split_rule: str
+    labels: Sequence[str] | None
+    classes: Sequence[str]
+
+    def only(self, positions: Sequence[int]) -> "Catalogue":
+        """Some of the rows; splits and class ids stay as they are."""
+        labels = None if self.labels is None else [self.labels[p] for p in positions]
+        items, splits = [self.items[p] for p in positions], [self.splits[p] for p in positions]
+        return Catalogue(items, splits, self.split_rule, labels, self.classes)
+
+    def class_ids(self) -> list[int] | None:
+        """The place of every label among the sorted class names; None for an unlabelled set."""
+        if self.labels is None:
+            return None
+        ids = {name: number for number, name in enumerate(self.classes)}
+        return [ids[label] for label in self.labels]
+
+    def captions(self) -> list[str | None] | None:
+        """A caption, or null, a row; None where no row has one."""
+        captions = [item.caption for item in self.items]
+        return captions if any(caption is not None for caption in captions) else None
+
+    def split_counts(self) -> dict[str, int]:
+        """Images a split, in the order train, val, test; splits without any are absent."""
+        counts = Counter(self.splits)
+        return {split: counts[split] for split in SPLITS if counts[split]}
+
+
+def catalogue(source: Source, *, label_regex: str | None, val_share: float, seed: int, limit: int | None) -> Catalogue:
+    """Reads labels and splits from a listing; raises UserError where only a part of it tells them.
+
+    Labels come from `label_regex`, else from what is told beside the files, else from folders. Splits, classes and
+    their ids are those of the whole set whatever the limit.
+    """
+    keys = [item.key for item in source.items]
+    folders = None if source.kind == "manifest" else folder_splits(keys)
+    told = whole_or_none(source, "split", [item.split for item in source.items])
+    if label_regex is not None:
+        labels: list[str] | None = regex_labels(keys, label_regex)
+    elif source.told:
+        labels = whole_or_none(source, "label", [item.label for item in source.items])
+    else:
+        labels = folder_labels(keys, below_splits=folders is not None)
+    splits, rule = seeded_split(keys, labels, told or folders, val_share, seed)
+    rows = Catalogue(source.items, splits, rule, labels, sorted(set(labels or ())))
+    if limit is None or limit >= len(keys):
+        return rows
+    return rows.only(nested_subset(keys, labels, splits, limit, seed))
+
+
+def whole_or_none(source: Source, what: str, values: Sequence[str | None]) -> list[str] | None:
+    """The values if all are there, None if none is; UserError names the first image without one."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return None
+    if len(present) < len(values):
+        key = source.items[list(values).index(None)].key
+        raise UserError(f'"{key}" in {source.name} has no {what} but others have; give every image one, or none')
+    return present

@@ -1,0 +1,112 @@
+"""Tar files: plain ones, and webdataset shards where .cls, .txt and .json stand beside each image."""
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from embprobe.data.names import SPLIT_NAMES, checked_member, is_image, normalised
+from embprobe.data.sources import Item, Source, by_key
+from embprobe.errors import UserError
+
+SIDECARS = (".cls", ".txt", ".json")
+
+
+class Member(NamedTuple):
+    """A regular file in a tar: its name in the set, and where its bytes lie."""
+
+    name: str
+    tar: Path
+    offset: int
+    size: int
+
+    def open(self) -> IO[bytes]:
+        with self.tar.open("rb") as file:
+            file.seek(self.offset)
+            return io.BytesIO(file.read(self.size))
+
+
+def list_shards(shards: Sequence[Path], root: Path) -> Source:
+    """Every image in tar files; folders above a tar, and a stem like `train-000`, tell the split.
+
+    A tar with .cls, .txt or .json beside images is read as webdataset: `a.jpg` with `a.cls` (label), `a.txt` (caption),
+    `a.json` (keys `label` or `cls` or `class`, `caption` or `text`).
+    """
+    members = [member for shard in shards for member in read_members(shard, root)]
+    images = [member for member in members if is_image(member.name)]
+    if len({member.name for member in images}) < len(images):  # each shard counts its own images from 0
+        members = [member._replace(name=numbered(member)) for member in members]
+        images = [member for member in members if is_image(member.name)]
+    name = shards[0].stem if len(shards) == 1 else root.resolve().name
+    stems = {sample(member.name) for member in images}
+    beside = [m for m in members if PurePosixPath(m.name).suffix.lower() in SIDECARS and sample(m.name) in stems]
+    keys = normalised([member.name for member in images], name)
+    items = [Item(key, member.open, member.size) for key, member in zip(keys, images, strict=True)]
+    if beside:
+        told = read_sidecars(beside)
+        rows = [told.get(sample(member.name), {}) for member in images]
+        items = [
+            replace(item, label=row.get("label"), caption=row.get("caption"))
+            for item, row in zip(items, rows, strict=True)
+        ]
+    return Source("tar", name, by_key(items), list(shards), told=bool(beside))
+
+
+def read_members(shard: Path, root: Path) -> list[Member]:
+    """The regular files of one tar, named below the tar's folder. Raises UserError for a compressed tar."""
+    folder = shard.parent.absolute().relative_to(root.absolute()).as_posix()
+    split = next((name for name in SPLIT_NAMES if shard.stem.lower().replace("_", "-").split("-")[0] == name), "")
+    prefix = "".join(f"{part}/" for part in (folder, split) if part not in ("", "."))
+    members = []
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for info in archive:
+                name = checked_member(info.name, str(shard))
+                if info.isreg():
+                    members.append(Member(prefix + name, shard, info.offset_data, info.size))
+    except (tarfile.TarError, OSError) as error:
+        raise UserError(f"cannot read {shard} ({error}); give an uncompressed, whole tar") from None
+    return members
+
+
+def numbered(member: Member) -> str:
+    """The member's name with its shard's stem in front, below a split folder."""
+    top, _, rest = member.name.partition("/")
+    if rest and top in SPLIT_NAMES:
+        return f"{top}/{member.tar.stem}/{rest}"
+    return f"{member.tar.stem}/{member.name}"
+
+
+def sample(name: str) -> str:
+    """What webdataset pairs by: the path up to the first dot of the file's name."""
+    path = PurePosixPath(name)
+    return str(path.with_name(path.name.partition(".")[0] or path.name))
+
+
+def read_sidecars(members: list[Member]) -> dict[str, dict[str, str]]:
+    """`label` and `caption` by sample."""
+    told: dict[str, dict[str, str]] = {}
+    for member in members:
+        suffix = PurePosixPath(member.name).suffix.lower()
+        try:
+            text = member.open().read().decode("utf-8-sig").strip()
+            found = {".cls": {"label": text}, ".txt": {"caption": text}}.get(suffix) or fields(json.loads(text))
+        except ValueError as error:
+            raise UserError(f"cannot read {member.name} in {member.tar} ({error}); write it again") from None
+        told.setdefault(sample(member.name), {}).update(found)
+    return told
+
+
+def fields(row: object) -> dict[str, str]:
+    """`label` and `caption` of a JSON sidecar, under webdataset's usual names."""
+    if not isinstance(row, dict):
+        return {}
+    found = {}
+    for target, names in (("label", ("label", "cls", "class")), ("caption", ("caption", "text"))):
+        value = next((row[name] for name in names if row.get(name) is not None), None)
+        if value is not None:
+            found[target] = str(value)
+    return found

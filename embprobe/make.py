@@ -1,0 +1,69 @@
+"""Makes a stage's artefact, or finds it made."""
+
+import platform
+import resource
+import socket
+import time
+from importlib import metadata
+
+from embprobe import console
+from embprobe.errors import Interrupted, UserError
+from embprobe.stage import Stage
+from embprobe.store import Artefact, Json, Store
+
+LIBRARIES = ("embprobe", "torch", "torchvision", "timm", "diffusers", "zarr", "numpy", "pillow", "clean-fid")
+
+
+def make(stage: Stage, store: Store, *, wait: bool = True) -> Artefact:
+    """The artefact of a stage, complete; continues what an earlier run began.
+
+    Raises UserError where the inputs are unfinished or don't fit, Interrupted where a signal stopped the work.
+    """
+    out = store.open(stage)
+    if out.complete:
+        return out
+    for name, artefact in stage.inputs().items():
+        if not artefact.complete:
+            raise UserError(f"--{name}: {artefact.stage} {artefact.short} isn't finished; run its command again first")
+    stage.check()
+    with out.locked(wait=wait):
+        if not out.complete:
+            _run(stage, out)
+    return out
+
+
+def _run(stage: Stage, out: Artefact) -> None:
+    started = time.time()
+    console.say(f"{stage.name()} {out.short}")
+    try:
+        stage.run(out)
+    except Interrupted:
+        out.log(event="stopped", seconds=time.time() - started)
+        raise
+    seconds = time.time() - started
+    out.log(event="finished", seconds=seconds)
+    earlier = sum(row["seconds"] for row in out.read_log() if row.get("event") == "stopped")
+    out.commit(
+        {
+            "seconds": round(seconds + earlier, 3),
+            "work": stage.work(),
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "host": socket.gethostname(),
+            "python": platform.python_version(),
+            "versions": versions(),
+        }
+    )
+
+
+def versions() -> dict[str, Json]:
+    """Installed versions of the libraries that the numbers depend on."""
+    found: dict[str, Json] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+

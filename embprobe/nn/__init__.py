@@ -1,0 +1,1 @@
+"""Networks and the losses that train them."""

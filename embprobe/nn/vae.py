@@ -1,0 +1,176 @@
+"""Compress patch embeddings (K,K,D) into latents (K,K,d): a linear VAE, or one transformer layer each way around it."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from embprobe.engine import Task
+from embprobe.nn.dit import sincos_positions
+
+Kind = Literal["linear", "attention"]
+ACTIVE = 0.01
+
+
+class VAE(nn.Module):
+    """Encodes to a Gaussian posterior per patch (Kingma & Welling 2014) and decodes its samples or its mean.
+
+    `linear` is one 1×1 convolution each way, D → 2d and d → D. `attention` adds one transformer layer over the grid
+    before and after, as a residual that starts at zero. Embeddings are standardised per channel by the buffers
+    `mean` and `std`, for both kinds; losses and R² are in these units.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, side: int, width: int, channels: int, kind: Kind, kl_weight: float) -> None:
+        super().__init__()
+        self.kl_weight = kl_weight
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.to_posterior = nn.Linear(width, 2 * channels)
+        self.to_embedding = nn.Linear(channels, width)
+        self.mix_in = GridLayer(side, width) if kind == "attention" else nn.Identity()
+        self.mix_out = GridLayer(side, width) if kind == "attention" else nn.Identity()
+
+    def standardise(self, x_BKKD: Tensor) -> Tensor:
+        return (x_BKKD - self.mean) / self.std
+
+    def encode(self, x_BKKD: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, both (B,K,K,d)."""
+        mean, logvar = self.to_posterior(self.mix_in(self.standardise(x_BKKD))).float().chunk(2, -1)
+        return mean, logvar.clamp(-30, 20)
+
+    def decode_standardised(self, z_BKKd: Tensor) -> Tensor:
+        decoded: Tensor = self.mix_out(self.to_embedding(z_BKKd)).float()
+        return decoded
+
+    def decode(self, z_BKKd: Tensor) -> Tensor:
+        """Embeddings (B,K,K,D) in the encoder's own units."""
+        return self.decode_standardised(z_BKKd) * self.std + self.mean
+
+    def loss(self, x_BKKD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss, squared error, KL), each summed over an image and averaged over the batch.
+
+        loss = squared error + kl_weight · KL; noise comes from the global generator.
+        """
+        mean, logvar = self.encode(x_BKKD)
+        z = mean + (logvar / 2).exp() * torch.randn_like(mean)
+        error = (self.decode_standardised(z) - self.standardise(x_BKKD)).square().sum((1, 2, 3)).mean()
+        divergence = kl(mean, logvar).sum((1, 2, 3)).mean()
+        return error + self.kl_weight * divergence, error, divergence
+
+    @torch.no_grad()
+    def start_from_pca(self, covariance: Tensor) -> None:
+        """Start the linear maps at the optimum of the linear VAE for this covariance (D,D) of standardised patches.
+
+        With σ² = kl_weight / 2 the loss is that of probabilistic PCA (Lucas et al. 2019): decoder U(Λ − σ²)^½,
+        posterior mean (Λ − σ²)^½ Λ⁻¹ Uᵀx and variance σ² Λ⁻¹; channels with Λ ≤ σ² stay closed.
+        """
+        channels = self.to_embedding.in_features
+        noise = max(self.kl_weight / 2, 1e-6)
+        values, vectors = torch.linalg.eigh(covariance.double())
+        values, vectors = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
+        values = values.clamp(min=noise)
+        root = (values - noise).sqrt()
+        self.to_embedding.weight.copy_(vectors * root)
+        self.to_embedding.bias.zero_()
+        self.to_posterior.weight.zero_()
+        self.to_posterior.weight[:channels] = ((root / values)[:, None] * vectors.mT).float()
+        self.to_posterior.bias.zero_()
+        self.to_posterior.bias[channels:] = (noise / values).log().float()
+
+
+class GridLayer(nn.Module):
+    """One pre-norm transformer layer over the K×K grid (Vaswani et al. 2017), the identity at its start."""
+
+    def __init__(self, side: int, width: int) -> None:
+        super().__init__()
+        self.heads = next(h for h in (max(1, width // 64), 8, 4, 2, 1) if width % h == 0)
+        self.register_buffer("positions", sincos_positions(side, width), persistent=False)
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        for layer in (self.project, self.mlp[-1]):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x_BKKD: Tensor) -> Tensor:
+        x_BND = x_BKKD.flatten(1, 2)
+        packed = self.qkv(self.norm_1(x_BND) + self.positions).unflatten(-1, (3, self.heads, -1))
+        q, k, v = packed.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x_BND = x_BND + self.project(attended)
+        x_BND = x_BND + self.mlp(self.norm_2(x_BND))
+        out: Tensor = x_BND.reshape(x_BKKD.shape)
+        return out
+
+
+def kl(mean: Tensor, logvar: Tensor) -> Tensor:
+    """KL of N(mean, e^logvar) from N(0, 1), elementwise, in nats."""
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
+
+
+def explained(covariance: Tensor, channels: int) -> float:
+    """Share of variance kept by the first principal components of a covariance (D,D): the R² of PCA-d."""
+    values = torch.linalg.eigvalsh(covariance.double())
+    return float(values[-channels:].sum() / values.sum())
+
+
+class VAETask(Task):
+    """Trains a VAE on batches of `embeddings` (B,K,K,D) by Adam; `held_out` serves rates that fall on a plateau."""
+
+    def __init__(self, vae: VAE, rate: float, held_out: Tensor | None = None) -> None:
+        super().__init__()
+        self.network: VAE = vae
+        self.rate = rate
+        self.held_out = held_out
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"vae": torch.optim.Adam(self.network.parameters(), self.rate)}
+
+    def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
+        loss, error, divergence = self.network.loss(batch["embeddings"])
+        self.scalars |= {"error": error.detach(), "kl": divergence.detach()}
+        yield "vae", loss
+
+    @torch.no_grad()
+    def validate(self) -> float | None:
+        """The loss on held-out embeddings with the posterior's mean in place of its samples."""
+        if self.held_out is None:
+            return None
+        x = self.held_out.to(self.network.mean.device)
+        mean, logvar = self.network.encode(x)
+        error = (self.network.decode_standardised(mean) - self.network.standardise(x)).square().sum()
+        return float(error + self.network.kl_weight * kl(mean, logvar).sum()) / len(x)
+
+
+class Explained:
+    """Gathers, batch by batch, how much variance reconstructions keep, in standardised and in raw units."""
+
+    def __init__(self, std_D: Tensor) -> None:
+        self.variance_D = std_D.double().square()
+        self.count = 0
+        self.sums = torch.zeros(3, len(std_D), dtype=torch.float64, device=std_D.device)
+
+    def add(self, truth_BKKD: Tensor, error_BKKD: Tensor) -> None:
+        """Takes standardised embeddings and the errors of their reconstructions."""
+        truth, error = truth_BKKD.flatten(0, 2).double(), error_BKKD.flatten(0, 2).double()
+        self.count += len(truth)
+        self.sums += torch.stack([truth.sum(0), truth.square().sum(0), error.square().sum(0)])
+
+    def r2(self) -> tuple[float, float]:
+        """R² in standardised and in raw units."""
+        total, square, error = self.sums
+        spread = square - total.square() / self.count
+        standardised = 1 - error.sum() / spread.sum()
+        raw = 1 - (error * self.variance_D).sum() / (spread * self.variance_D).sum()
+        return float(standardised), float(raw)
+
+
+def components(covariance: Tensor, channels: int) -> Tensor:
+    """The first principal directions (D, channels) of a covariance (D,D), f64."""
+    return torch.linalg.eigh(covariance.double())[1].flip(1)[:, :channels]

@@ -1,0 +1,247 @@
+"""A recipe: YAML → stages in order; `$name` is a value or an earlier step, `for:` repeats steps."""
+
+import itertools
+import re
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from embprobe import console
+from embprobe.errors import EmbprobeError, Interrupted, UserError, did_you_mean
+from embprobe.stage import Stage, build
+from embprobe.stages import INGEST, STAGES
+from embprobe.store import Artefact, Store
+
+SHIPPED = (Path(__file__).parent / "recipes", Path(__file__).parent.parent / "recipes")
+NAME = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+
+Value = Any  # Any: what YAML holds, with Ref for earlier steps
+Environment = dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The artefact of an earlier step."""
+
+    index: int
+
+
+class Placed(str):
+    """A word from a recipe or from --set, which knows where its relative paths start."""
+
+    base: Path
+
+    @classmethod
+    def at(cls, base: Path, word: str) -> "Placed":
+        placed = cls(word)
+        placed.base = base
+        return placed
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a recipe, with references not yet resolved."""
+
+    cls: type[Stage]
+    label: str
+    options: dict[str, Value]
+
+
+@dataclass
+class Recipe:
+    """Steps in order."""
+
+    path: Path
+    about: str
+    steps: list[Step] = field(default_factory=list)
+
+
+def locate(word: str) -> Path:
+    """A recipe's file: a path, or the name of one that ships with embprobe."""
+    path = Path(word)
+    if path.is_file():
+        return path
+    names = sorted({p.stem for folder in SHIPPED for p in folder.glob("*.yaml")})
+    for folder in SHIPPED:
+        if (folder / f"{word}.yaml").is_file():
+            return folder / f"{word}.yaml"
+    raise UserError(f"there is no recipe {word}{did_you_mean(word, names)}; give a YAML file or one of {', '.join(names)}")
+
+
+def load(path: Path, sets: list[str]) -> Recipe:
+    """A recipe with its `set:` values replaced by `key=value` words. Raises UserError for what it can't mean."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where} is not YAML ({getattr(error, 'problem', error)}); mend it") from None
+    if not isinstance(document, dict) or not isinstance(document.get("steps"), list):
+        raise UserError(f"{path} is no recipe: it needs a list called `steps`")
+    for key in document:
+        if key not in ("about", "set", "steps"):
+            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(str(key), ('about', 'set', 'steps'))}; known: about, set, steps")
+    base = path.absolute().parent
+    known = document.get("set") or {}
+    if not isinstance(known, dict):
+        raise UserError(f"{path}: `set` must map names to values")
+    environment = {k: _placed(v, base) for k, v in known.items()}
+    for word in sets:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"--set {word!r} has no `=`; write --set key=value")
+        if key not in known:
+            raise UserError(f"{path} has nothing to set called {key!r}{did_you_mean(key, known)}; known: {', '.join(known)}")
+        environment[key] = _placed(_scalar(text), Path.cwd())
+    recipe = Recipe(path, str(document.get("about") or ""))
+    _expand(document["steps"], environment, recipe, base, "")
+    return recipe
+
+
+def _scalar(text: str) -> Value:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _placed(value: Value, base: Path) -> Value:
+    if isinstance(value, str):
+        return Placed.at(base, value)
+    if isinstance(value, list):
+        return [_placed(v, base) for v in value]
+    if isinstance(value, dict):
+        return {k: _placed(v, base) for k, v in value.items()}
+    return value
+
+
+def _expand(entries: list[Value], environment: Environment, recipe: Recipe, base: Path, where: str) -> None:
+    for number, entry in enumerate(entries, 1):
+        place = f"{recipe.path}, step {where}{number}"
+        if not isinstance(entry, dict):
+            raise UserError(f"{place}: a step is `STAGE: {{options}}` or `for: …` with `steps: …`")
+        if "for" in entry:
+            _repeat(entry, environment, recipe, base, f"{where}{number}.", place)
+        else:
+            _step(entry, environment, recipe, base, place)
+
+
+def _repeat(entry: Value, environment: Environment, recipe: Recipe, base: Path, where: str, place: str) -> None:
+    loops, steps = entry["for"], entry.get("steps")
+    if set(entry) != {"for", "steps"} or not isinstance(loops, dict) or not isinstance(steps, list):
+        raise UserError(f"{place}: `for` maps names to lists, and stands beside `steps` alone")
+    choices = []
+    for name, values in loops.items():
+        resolved = _resolve(_placed(values, base), environment, place)
+        if not isinstance(resolved, list):
+            raise UserError(f"{place}: `for` needs a list for {name!r}")
+        choices.append(resolved)
+    collected: dict[str, list[Value]] = {}
+    for chosen in itertools.product(*choices):
+        inner = environment | dict(zip(loops, chosen, strict=True))
+        before = dict(inner)
+        _expand(steps, inner, recipe, base, where)
+        for name, value in inner.items():
+            if name not in before or before[name] is not value:
+                collected.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+    environment |= collected
+
+
+def _step(entry: Value, environment: Environment, recipe: Recipe, base: Path, place: str) -> None:
+    if len(entry) != 1:
+        raise UserError(f"{place}: a step names one stage, not {', '.join(map(str, entry))}")
+    (stage, options), *_ = entry.items()
+    if stage not in STAGES:
+        raise UserError(f"{place}: there is no stage {stage!r}{did_you_mean(str(stage), STAGES)}; known: {', '.join(STAGES)}")
+    if not isinstance(options, dict):
+        raise UserError(f"{place}: `{stage}` needs its options as `key: value`")
+    given = {str(k).replace("-", "_"): _resolve(_placed(v, base), environment, place) for k, v in options.items()}
+    name = str(given.pop("as", stage))
+    label = str(given.pop("label", name))
+    recipe.steps.append(Step(STAGES[stage], label, given))
+    environment[name] = Ref(len(recipe.steps) - 1)
+
+
+def _resolve(value: Value, environment: Environment, place: str) -> Value:
+    """The value with `$name` replaced; a list inside a list is spread."""
+    if isinstance(value, list):
+        spread: list[Value] = []
+        for item in value:
+            found = _resolve(item, environment, place)
+            spread.extend(found if isinstance(found, list) else [found])
+        return spread
+    if not isinstance(value, str):
+        return value
+    whole = NAME.fullmatch(value)
+    if whole:
+        return _lookup(whole[1] or whole[2], environment, place)
+    text = NAME.sub(lambda m: str(_lookup(m[1] or m[2], environment, place)), value)
+    return Placed.at(value.base, text) if isinstance(value, Placed) else text
+
+
+def _lookup(name: str, environment: Environment, place: str) -> Value:
+    if name not in environment:
+        raise UserError(f"{place}: nothing before it is called ${name}{did_you_mean(name, environment)}")
+    return environment[name]
+
+
+# ---- from steps to artefacts
+
+
+def _options(step: Step, made: dict[int, Artefact]) -> dict[str, Value]:
+    hints = typing.get_type_hints(step.cls)
+    known = {f.name: f for f in fields(step.cls)}
+
+    def settle(key: str, value: Value) -> Value:
+        if isinstance(value, Ref):
+            return made[value.index]
+        if isinstance(value, list):
+            return [settle(key, v) for v in value]
+        if isinstance(value, Placed) and key in known and not Path(value).is_absolute():
+            hint, beside = hints[key], value.base / value
+            if hint is Path or Path in typing.get_args(hint):
+                return str(beside)
+            if (known[key].metadata["path"] or "ingest" in known[key].metadata["kinds"]) and ("/" in value or beside.exists()):
+                return str(beside)
+        return value
+
+    return {k: settle(k, v) for k, v in step.options.items()}
+
+
+def _needs(value: Value) -> Iterator[int]:
+    if isinstance(value, Ref):
+        yield value.index
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _needs(item)
+
+
+def stages(recipe: Recipe, store: Store, make: Callable[[Stage], Artefact]) -> Iterator[tuple[Step, Stage, Artefact]]:
+    """Builds and makes each step's stage in order.
+
+    A step that fails does not stop those that don't need it; when all that can be done is done, its error is raised.
+    """
+    made: dict[int, Artefact] = {}
+    worst: EmbprobeError | None = None
+    for index, step in enumerate(recipe.steps):
+        absent = [i for value in step.options.values() for i in _needs(value) if i not in made]
+        if absent:
+            console.say(f"{step.label}: left out, since {recipe.steps[absent[0]].label} failed")
+            continue
+        try:
+            stage = build(step.cls, _options(step, made), store, make, ingest=INGEST)
+            made[index] = make(stage)
+            yield step, stage, made[index]
+        except Interrupted:
+            raise
+        except EmbprobeError as error:
+            error.args = (f"{step.label}: {error}",)
+            if worst is not None:
+                console.fail(str(worst))
+            worst = max(worst or error, error, key=lambda e: e.exit_code)
+    if worst is not None:
+        raise worst

@@ -1,0 +1,39 @@
+"""The UNet at any grid, with and without classes."""
+
+import pytest
+import torch
+
+from embprobe.nn.unet import UNet
+
+
+def parameters(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_the_papers_network_has_36_1_million_parameters() -> None:
+    with torch.device("meta"):
+        assert parameters(UNet(16)) == 36_052_240
+        assert parameters(UNet(16, multipliers=(1, 2, 3), classes=3, conditioning="cross")) == 29_055_408
+
+
+@pytest.mark.parametrize("side", [4, 7, 8, 14, 16, 37])
+def test_any_grid_and_any_width_of_latents(side: int) -> None:
+    network = UNet(3, width=8)
+    out = network(torch.randn(2, 3, side, side), torch.tensor([0.0, 999.0]))
+    assert out.shape == (2, 3, side, side)
+
+
+@pytest.mark.parametrize("conditioning", ["time", "cross"])
+def test_the_label_matters_once_the_output_layer_is_not_zero(conditioning: str) -> None:
+    torch.manual_seed(0)
+    network = UNet(3, width=8, classes=2, conditioning=conditioning)  # type: ignore[arg-type]
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    z, time = torch.randn(1, 3, 8, 8), torch.tensor([500.0])
+    outs = [network(z, time, torch.tensor([label])) for label in (0, 1, 2)]
+    assert not torch.allclose(outs[0], outs[1]) and not torch.allclose(outs[1], outs[2])
+
+
+def test_a_new_network_predicts_zero() -> None:
+    network = UNet(3, width=8)
+    assert network(torch.randn(2, 3, 8, 8), torch.tensor([1.0, 500.0])).abs().max() == 0
