@@ -46,12 +46,15 @@ def _metavar(hint: Any) -> str:  # Any: a type expression
 def _parameter(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:  # Any: as dataclasses has it
     dashed = field.name.replace("_", "-")
     default = field.default
-    shown: str | bool = False if default in (dataclasses.MISSING, None) else str(default)
-    if isinstance(default, tuple):
-        shown = ",".join(map(str, default))
+    help = field.metadata["help"]
+    if default not in (dataclasses.MISSING, None):
+        help += f"  [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
     words = [f"--{dashed}/--no-{dashed}"] if hint is bool else [f"--{dashed}"]
+    if field.metadata["positional"]:
+        argument = typer.Argument(None, help=field.metadata["help"], metavar=f"{field.name.upper()}…")
+        return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=argument, annotation=list[str] | None)
     option = typer.Option(
-        None, *words, help=field.metadata["help"], metavar=None if hint is bool else _metavar(hint), show_default=shown
+        None, *words, help=help, metavar=None if hint is bool else _metavar(hint), show_default=False
     )
     annotation = bool | None if hint is bool else str | None
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)

@@ -16,12 +16,15 @@ from torch import Tensor, nn
 
 from embprobe import console, signals
 from embprobe.errors import DamagedError, MachineError, UserError
+from embprobe.milestones import log_spaced, milestone_name, milestone_steps
 from embprobe.store import Artefact
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 30.0
 LOG_EVERY = 20  # steps between rows of log.jsonl
+
+__all__ = ["Batches", "Fit", "Task", "device_of", "fit", "log_spaced", "milestone_name", "milestone_steps", "mix", "warmup_cosine"]
 
 Batches = Callable[[int], dict[str, Tensor]]
 
@@ -96,29 +99,6 @@ def warmup_cosine(warmup: int, steps: int, floor: float = 0.0) -> Callable[[int]
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
     return rate
-
-
-def log_spaced(steps: int, count: int = 8, first: int = 1) -> tuple[int, ...]:
-    """At least `count` steps up to `steps`, evenly spaced in the logarithm (fewer only if there are fewer steps)."""
-    if steps <= count:
-        return tuple(range(1, steps + 1))
-    spaced: set[int] = set()
-    n = count
-    while len(spaced) < count:
-        ratio = (steps / first) ** (1 / (n - 1))
-        spaced = {min(steps, max(first, round(first * ratio**i))) for i in range(n)} | {steps}
-        n += 1
-    return tuple(sorted(spaced))
-
-
-def milestone_name(step: int) -> str:
-    """The file of a milestone, relative to the artefact."""
-    return f"milestones/step_{step:08d}.safetensors"
-
-
-def milestone_steps(artefact: Artefact) -> list[int]:
-    """Steps at which an artefact keeps weights."""
-    return [int(name.split("_")[-1].split(".")[0]) for name in artefact.files("milestones")]
 
 
 class EMA:

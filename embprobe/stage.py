@@ -14,14 +14,15 @@ from embprobe.store import Artefact, Json, Store
 
 
 def opt(
-    help: str, default: Any = MISSING, *, runtime: bool = False, kinds: tuple[str, ...] = (), path: bool = False
+    help: str, default: Any = MISSING, *, runtime: bool = False, kinds: tuple[str, ...] = (), path: bool = False, positional: bool = False
 ) -> Any:  # Any: stands for a field of whatever type the class gives it
     """A stage's option.
 
     `runtime` ones (device, workers, forward batch) may change rounding, nothing else, and stay out of the fingerprint;
-    `kinds` names the stages whose artefacts fit; `path` marks a string that may be a path.
+    `kinds` names the stages whose artefacts fit; `path` marks a string that may be a path;
+    `positional` ones are given in the shell without their name.
     """
-    metadata = {"help": help, "runtime": runtime, "kinds": kinds, "path": path}
+    metadata = {"help": help, "runtime": runtime, "kinds": kinds, "path": path, "positional": positional}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -127,7 +128,7 @@ def build(
             return _fitting(found, field, cls)
         if ingest is not None and ingest.name() in kinds and Path(str(word)).exists():
             return first(build(ingest, {"source": str(word)}, store, first))
-        wanted = " or ".join(kinds)
+        wanted = " or ".join(kinds) or "any artefact"
         raise UserError(f"--{_dash(field.name)}: nothing called {str(word)!r} in {store.root}; `embprobe ls` lists what is there ({wanted} fits here)")
 
     values = {k: _convert(v, hints[k], fields[k], cls, artefact) for k, v in given.items() if v is not None}

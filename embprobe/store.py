@@ -93,7 +93,7 @@ class Ledger:
         self.lock = threading.Lock()
         self.sums: dict[str, str] = {}
         if self.path.exists():
-            for line in self.path.read_text().splitlines():
+            for line in self.path.read_text().split("\n"):
                 found = re.fullmatch(r"([0-9a-f]{32})  (.+)", line)  # a torn last line does not match
                 if found:
                     self.sums[found[2]] = found[1]
@@ -376,7 +376,8 @@ class Artefact:
 
     def read_lines(self, name: str) -> list[Json]:
         """The values of a JSON-lines file."""
-        return [json.loads(line) for line in self.ledger.read(name).decode().splitlines()]
+        lines = self.ledger.read(name).decode().split("\n")  # not splitlines: a caption may hold U+2028
+        return [json.loads(line) for line in lines if line]
 
     def file(self, name: str) -> Path:
         """The path of a file whose bytes were just checked."""

@@ -88,7 +88,7 @@ class Block(nn.Module):
 
     def _attend(self, x_BNw: Tensor) -> Tensor:
         q, k, v = self.qkv(x_BNw).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = self.query_norm(q).to(v.dtype), self.key_norm(k).to(v.dtype)
+        q, k = self.query_norm(q.float()).to(v.dtype), self.key_norm(k.float()).to(v.dtype)
         attended: Tensor = self.project(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return attended
 

@@ -134,7 +134,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return {k: v for k, v in torch.load(path, map_location="cpu", weights_only=True).items()}
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
         raise UserError(f"cannot read weights from {path} ({str(error).splitlines()[0]}); give another file") from None
 

@@ -173,4 +173,5 @@ class Explained:
 
 def components(covariance: Tensor, channels: int) -> Tensor:
     """The first principal directions (D, channels) of a covariance (D,D), f64."""
-    return torch.linalg.eigh(covariance.double())[1].flip(1)[:, :channels]
+    directions: Tensor = torch.linalg.eigh(covariance.double())[1].flip(1)[:, :channels]
+    return directions

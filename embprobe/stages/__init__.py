@@ -1,21 +1,30 @@
 """The stages, in the order of the flow."""
 
-from importlib import import_module
+from embprobe.stage import Stage
+from embprobe.stages.classify import Classify
+from embprobe.stages.compress import Compress
+from embprobe.stages.decode import Decode
+from embprobe.stages.diffuse import Diffuse
+from embprobe.stages.evaluate import Evaluate
+from embprobe.stages.extract import Extract
+from embprobe.stages.ingest import Ingest
+from embprobe.stages.pretrain import Pretrain
+from embprobe.stages.probe import Probe
+from embprobe.stages.report import Report
+from embprobe.stages.sample import Sample
 
-ORDER = (
-    "ingest", "pretrain", "extract", "compress", "diffuse", "decode", "classify", "sample", "evaluate", "probe", "report",
-)  # fmt: skip
-
-
-def _load() -> dict:
-    import importlib.util
-
-    found = {}
-    for name in ORDER:
-        if importlib.util.find_spec(f"embprobe.stages.{name}"):
-            found[name] = getattr(import_module(f"embprobe.stages.{name}"), name.capitalize())
-    return found
-
-
-STAGES = _load()
-INGEST = STAGES["ingest"]
+FLOW: tuple[type[Stage], ...] = (
+    Ingest,
+    Pretrain,
+    Extract,
+    Compress,
+    Diffuse,
+    Decode,
+    Classify,
+    Sample,
+    Evaluate,
+    Probe,
+    Report,
+)
+STAGES: dict[str, type[Stage]] = {stage.name(): stage for stage in FLOW}
+INGEST = Ingest

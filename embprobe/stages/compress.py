@@ -183,7 +183,7 @@ class Compress(Stage):
     def fidelity(
         self, vae: "VAE", embeddings: Array, held: "np.ndarray", covariance_DD: "Tensor", device: str
     ) -> dict[str, float | None]:
-        """R² on held-out images of the VAE and of PCA-d fitted on the training split; None where nothing is held out."""
+        """R² on held-out images of the VAE and of PCA-d fitted on training images; None where none is held out."""
         import torch
 
         from embprobe.nn.vae import Explained, components

@@ -260,6 +260,6 @@ def missing_weights(trunk: str) -> str:
     """What to do where the perceptual network's weights are not given."""
     name = "vgg16-397923af.pth" if trunk == "lpips-vgg" else "squeezenet1_1-b8a52dc0.pth"
     return (
-        f"--perceptual {trunk} needs --perceptual-weights; download {name} from download.pytorch.org/models and give it, "
-        "or use --perceptual none"
+        f"--perceptual {trunk} needs --perceptual-weights; download {name} from download.pytorch.org/models and give "
+        "it, or use --perceptual none"
     )

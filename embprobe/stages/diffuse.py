@@ -19,14 +19,16 @@ MIN_SNR = 5.0
 Values = dict[str, Any]  # Any: option values of several types
 PAPER: Values = {
     "network": "unet", "objective": "epsilon", "width": 96, "multipliers": (1, 2, 4), "norm": "l1", "ema": 0.9999,
-    "batch": 96, "rate": 4.8e-4, "warmup": 10_000, "dropout": 0.0, "beta_2": 0.999, "shift": 1.0, "conditioning": "time",
+    "batch": 96, "rate": 4.8e-4, "warmup": 10_000, "dropout": 0.0, "beta_2": 0.999, "shift": 1.0,
+    "conditioning": "time",
 }  # fmt: skip
 PAPER_BY_CLASS: Values = PAPER | {
     "multipliers": (1, 2, 3), "norm": "l2", "ema": 0.0, "batch": 24, "rate": 1.2e-4, "conditioning": "cross",
 }  # fmt: skip
 MODERN: Values = {
     "network": "unet", "objective": "flow", "width": 96, "multipliers": (1, 2, 4), "norm": "l2", "ema": 0.9995,
-    "batch": 256, "rate": 3e-4, "warmup": 500, "dropout": 0.15, "beta_2": 0.95, "shift": None, "conditioning": "time",
+    "batch": 256, "rate": 3e-4, "warmup": 500, "dropout": 0.15, "beta_2": 0.95, "shift": None,
+    "conditioning": "time",
 }  # fmt: skip
 
 
@@ -36,8 +38,8 @@ class Diffuse(Stage):
 
     Preset `modern`: flow matching, a schedule shifted by the latents' size, the same network with and without classes.
     Preset `paper`: the study's UNet, 36.1 M parameters, ε and L1; by class its own: 1-2-3, L2, no averaging, batch 24,
-    cross-attention to a class embedding trained along. Both normalise latents per channel and have a learned null class.
-    Options left out are the preset's. Flips are made when images are ingested: latents can't be flipped.
+    cross-attention to a class embedding trained along. Both normalise latents per channel and have a learned null
+    class. Options left out are the preset's. Flips are made when images are ingested: latents can't be flipped.
     """
 
     latents: Artefact = opt("a compress artefact", kinds=("compress",))

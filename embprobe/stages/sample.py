@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from embprobe.nn.decoder import Decoder
-    from embprobe.nn.denoiser import Description
 
 CHUNK_ROWS = 256
 LABEL_DRAW = 1 << 20  # keeps the draws of labels apart from those of noise
@@ -44,7 +43,7 @@ class Sample(Stage):
         "noise interval with guidance, in shares of the time, low and high", (0, 1)
     )
     labels: str | None = opt("balanced, empirical, or a class; for denoisers with classes", None)
-    milestone: int | None = opt("the denoiser at this saved step; else the last", None)
+    milestone: float | None = opt("the denoiser at this saved step, or nearest to this share of its run; else the last", None)
     seed: int = opt("seed of noise and labels", 0)
     precision: Literal["f32", "bf16"] = opt("of the denoiser's forward pass", "f32")
     batch: int = opt("samples per forward pass", 128, runtime=True)
@@ -64,6 +63,8 @@ class Sample(Stage):
         low_high = tuple(self.guidance_interval)
         if len(low_high) != 2 or not 0 <= low_high[0] <= low_high[1] <= 1:
             raise UserError("--guidance-interval must be two shares, low then high, such as 0.2,0.8")
+        if self.milestone is not None and self.milestone <= 0:
+            raise UserError(f"--milestone is {self.milestone:g}; it must be a saved step, or a share above 0")
         if self.eta > 0 and self.chosen() != "ddim":
             raise UserError(f"--eta has no meaning for --sampler {self.chosen()}; leave it out, or use ddim")
 
@@ -71,13 +72,26 @@ class Sample(Stage):
         """The sampler: as given, else DDIM, or Euler where the denoiser learned a flow."""
         return self.sampler or ("euler" if self.denoiser.spec["objective"] == "flow" else "ddim")
 
+    def saved(self) -> tuple[int, ...]:
+        """The steps at which the denoiser keeps weights."""
+        from embprobe.milestones import log_spaced
+
+        return log_spaced(self.denoiser.spec["steps"])
+
+    def step(self) -> int | None:
+        """The milestone as a step; a share of the run stands for the saved step nearest to it."""
+        if self.milestone is None or self.milestone >= 1:
+            return None if self.milestone is None else int(self.milestone)
+        wanted = self.milestone * self.denoiser.spec["steps"]
+        return min(self.saved(), key=lambda step: abs(step - wanted))
+
     def label_plan(self) -> str | None:
         """How labels are chosen: as given, else balanced; None for a denoiser without classes."""
         return (self.labels or "balanced") if self.denoiser.spec["conditional"] else self.labels
 
     def spec(self) -> dict[str, Json]:
         interval = [float(share) for share in self.guidance_interval]
-        resolved = {"sampler": self.chosen(), "labels": self.label_plan(), "guidance_interval": interval}
+        resolved = {"milestone": self.step(), "sampler": self.chosen(), "labels": self.label_plan(), "guidance_interval": interval}
         return super().spec() | resolved
 
     def check(self) -> None:
@@ -91,13 +105,9 @@ class Sample(Stage):
             )
         check_sampler(self.chosen(), self.denoiser.spec["objective"])
         self.check_labels()
-        if self.milestone is not None:
-            from embprobe.engine import milestone_steps
-
-            saved = milestone_steps(self.denoiser)
-            if self.milestone not in saved:
-                listed = ", ".join(str(step) for step in saved)
-                raise UserError(f"--milestone {self.milestone} was not saved; there are {listed}")
+        if self.milestone is not None and self.step() not in self.saved():
+            listed = ", ".join(str(step) for step in self.saved())
+            raise UserError(f"--milestone {self.milestone:g} was not saved; there are {listed}")
 
     def check_labels(self) -> None:
         """Labels and guidance fit the denoiser."""
@@ -139,12 +149,12 @@ class Sample(Stage):
                 bar.advance(len(images.rows_of(chunk)))
                 signals.check()
         out.note(count=self.count, size=s, sampler=self.chosen(), steps=self.steps, guidance=self.guidance)
-        out.note(labels=self.label_plan(), milestone=self.milestone, spacing=SPACING[self.chosen()])
+        out.note(labels=self.label_plan(), milestone=self.step(), spacing=SPACING[self.chosen()])
         if self.png is not None:
             write_png(images, self.png)
 
     def draw_labels(self, facts: Json) -> "np.ndarray | None":
-        """Class ids (count,) i32: in turn, by the training images' shares in blocks as the noise, or all of one class."""
+        """Class ids (count,) i32: in turn, by the training shares in blocks as the noise, or all of one class."""
         import numpy as np
 
         from embprobe.diffusion import BLOCK, block_seed
@@ -175,8 +185,9 @@ class Denoiser:
 
         self.stage, self.facts, self.device = stage, facts, device
         multipliers = tuple(facts["network"]["multipliers"])
-        self.description: Description = Description(**(facts["network"] | {"multipliers": multipliers}))
-        name = WEIGHTS if stage.milestone is None else milestone_name(stage.milestone)
+        self.description = Description(**(facts["network"] | {"multipliers": multipliers}))
+        step = stage.step()
+        name = WEIGHTS if step is None else milestone_name(step)
         self.network: nn.Module = build(self.description)
         self.network.load_state_dict(load_file(stage.denoiser.file(name)))
         self.network.to(device).eval()
@@ -242,7 +253,7 @@ def decoder_images(
 
     normalised = torch.from_numpy((latents_NKKd - np.float32(facts["mean"])) / np.float32(facts["scale"]))
     with torch.no_grad():
-        parts = [to_u8(decoder(part.to(device))).cpu() for part in normalised.split(batch)]
+        parts = [to_u8(decoder(part.to(device))).cpu() for part in torch.split(normalised, batch)]
     return torch.cat(parts).numpy()
 
 

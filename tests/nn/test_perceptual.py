@@ -23,7 +23,7 @@ def test_equal_images_are_at_distance_zero_and_more_noise_is_further(trunk: Trun
     image, noise = torch.rand(2, 2, 3, 32, 32) * 2 - 1
     assert distance(image, image).abs().max() == 0
     near, far = distance(image, image + 0.05 * noise), distance(image, image + 0.5 * noise)
-    assert near.shape == (2,) and (0 < near).all() and (near < far).all()
+    assert near.shape == (2,) and (near > 0).all() and (near < far).all()
     torch.testing.assert_close(distance(image, noise), distance(noise, image))
 
 
@@ -66,7 +66,7 @@ def test_a_classifier_with_torchvisions_keys_serves_as_trunk() -> None:
 
 
 def test_a_missing_or_foreign_file_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="vgg16-397923af.pth.*--perceptual-weights"):
+    with pytest.raises(UserError, match=r"vgg16-397923af\.pth.*--perceptual-weights"):
         load_lpips("lpips-vgg", None, None)
     foreign = tmp_path / "foreign.pth"
     torch.save(trunk_weights("lpips-squeeze"), foreign)

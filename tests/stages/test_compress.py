@@ -46,13 +46,13 @@ def test_mean_and_std_are_those_of_the_training_latents(store: Store, embeddings
     np.testing.assert_allclose(out.array("std").read(), train.std((0, 1, 2)), atol=1e-5)
 
 
-@pytest.mark.parametrize("after", [2, 8, 20])
+@pytest.mark.parametrize("after", [3, 10, 18])
 def test_killed_and_continued_equals_whole(
     store: Store, embeddings: Artefact, killed: Killed, after: int, tmp_path: Path
 ) -> None:
     stage = Compress(embeddings=embeddings, **TINY)  # type: ignore[arg-type]
     whole = make(stage, Store(tmp_path / "other"))
-    part = killed(stage, store, after) if after < 17 else make(stage, store)
+    part = killed(stage, store, after)
     assert outputs(part) == outputs(whole)
     assert part.metrics == whole.metrics
 

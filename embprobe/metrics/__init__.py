@@ -1,0 +1,1 @@
+"""Pure functions on features and probabilities; tensors in, numbers out."""

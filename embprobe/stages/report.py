@@ -1,0 +1,442 @@
+"""Report: one self-contained page that compares encoders, with its table, grids, curves and provenance."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from embprobe.errors import UserError
+from embprobe.stage import Stage, opt
+from embprobe.store import Artefact, Json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from embprobe.page import Cell
+
+COLUMNS = (  # key, header, digits, whether higher is better (None: no direction)
+    ("fd", "FD ↓", 1, False),
+    ("fd_infinity", "FD∞ ↓", 1, False),
+    ("kid", "KID ↓", 4, False),
+    ("score", "score ↑", 2, True),
+    ("tv", "TV ↓", 3, False),
+    ("precision", "precision ↑", 3, True),
+    ("recall", "recall ↑", 3, True),
+    ("asked_class", "asked class ↑", 3, True),
+    ("rfd", "FD of recon. ↓", 1, False),
+    ("psnr", "PSNR ↑", 1, True),
+    ("r2", "VAE R²", 3, None),
+    ("linear", "linear ↑", 3, True),
+    ("knn", "k-NN ↑", 3, True),
+    ("pixel_r2", "pixel R²", 3, None),
+)
+SHOWN = 64
+NEIGHBOURS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Stage):
+    """Write one HTML page (and its PNG, SVG, CSV parts) from evaluations, probes and whatever they were made from."""
+
+    artefacts: tuple[Artefact, ...] = opt("evaluate and probe artefacts (others add their part)", positional=True)
+    title: str = opt("the page's heading", "What the encoders keep")
+
+    def __post_init__(self) -> None:
+        if not self.artefacts:
+            raise UserError("report needs artefacts: `embprobe report A…`, evaluations and probes first of all")
+
+    def check(self) -> None:
+        if not any(a.stage in ("evaluate", "probe") for a in self.artefacts):
+            raise UserError("report needs at least one evaluate or probe artefact; `embprobe ls` lists what is there")
+
+    def run(self, out: Artefact) -> None:
+        from embprobe import page
+
+        study = Study(self.artefacts)
+        rows, floors = study.table()
+        present = [c for c in COLUMNS if any(c[0] in row.values for row in rows)]
+        cells = table_cells(rows, present)
+        headers = ["encoder", "n", *(c[1] for c in present)]
+        plain = [[c.text + (f" {c.small}" if c.small else "") for c in row] for row in cells]
+        out.write_json("table.json", {"headers": headers, "rows": plain, "values": [r.json() for r in rows]})
+        out.write_bytes("table.csv", csv_bytes(rows, present))
+        figures = Figures(study, out)
+        sections = [
+            ("Comparison", page.table(headers, cells, floors) + study.caution()),
+            ("Samples", figures.samples()),
+            ("Reconstructions by step", figures.reconstructions()),
+            ("Curves over training", figures.curves()),
+            ("What the embeddings keep", figures.factors()),
+            ("Nearest training images", figures.neighbours()),
+            ("Provenance", provenance(self.artefacts)),
+        ]
+        out.write_bytes("report.html", page.page(self.title, study.lead(), sections).encode())
+        out.note(page="report.html", systems=[r.label for r in rows])
+
+
+# ---- what the artefacts say
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: figures by column, each (value, low, high)."""
+
+    label: str
+    count: int | None
+    values: dict[str, tuple[float, float | None, float | None]]
+    is_floor: bool = False
+
+    def json(self) -> dict[str, Json]:
+        return {"label": self.label, "count": self.count, "floor": self.is_floor, "values": self.values}
+
+
+class Study:
+    """The evaluations and probes given, sorted by what they are about."""
+
+    def __init__(self, artefacts: tuple[Artefact, ...]) -> None:
+        everything = list(dict.fromkeys(b for a in artefacts for b in a.lineage()))
+        self.all = everything
+        self.probes = [a for a in everything if a.stage == "probe"]
+        self.evaluations = [a for a in everything if a.stage == "evaluate"]
+        self.of_samples = [a for a in self.evaluations if a.inputs["samples"].stage == "sample"]
+        self.of_decoders = [a for a in self.evaluations if a.inputs["samples"].stage == "decode"]
+
+    @cached_property
+    def final(self) -> list[Artefact]:
+        """Evaluations of finished denoisers."""
+        return [a for a in self.of_samples if not at_milestone(a.inputs["samples"])]
+
+    def label(self, embeddings: Artefact) -> str:
+        """The encoder's name, with what tells it from others of the same name."""
+        mine = encoder_label(embeddings)
+        others = {encoder_label(a) for a in self.all if a.stage == "extract" and a != embeddings}
+        return f"{mine} ({embeddings.short[:6]})" if mine in others else mine
+
+    def sample_label(self, samples: Artefact) -> str:
+        """Encoder, and how the samples were drawn where it differs from plain unconditional ones."""
+        denoiser = samples.inputs["denoiser"]
+        label = self.label(denoiser.inputs["latents"].inputs["embeddings"])
+        if denoiser.options.get("conditional"):
+            label += ", by class"
+        if (samples.options.get("guidance") or 1) != 1:
+            label += f", guidance {samples.options['guidance']:g}"
+        alike = {a.inputs["samples"].inputs["denoiser"] for a in self.final}
+        seeds = {d.options.get("seed") for d in alike if d.inputs == denoiser.inputs}
+        return label + (f", seed {denoiser.options['seed']}" if len(seeds) > 1 else "")
+
+    def table(self) -> tuple[list[Row], list[int]]:
+        """One row an evaluation of samples, then the floor; probes alone give rows too."""
+        rows, covered = [], set()
+        for evaluation in self.final:
+            samples = evaluation.inputs["samples"]
+            decoder, latents = samples.inputs["decoder"], samples.inputs["denoiser"].inputs["latents"]
+            embeddings = latents.inputs["embeddings"]
+            covered.add(embeddings)
+            judged = evaluation.read_json("metrics.json")["judges"]["judge"]
+            values = {k: (v["value"], v.get("low"), v.get("high")) for k, v in judged["metrics"].items()}
+            for found in self.of_decoders:
+                if found.inputs["samples"] == decoder:
+                    fd = found.read_json("metrics.json")["judges"]["judge"]["metrics"]["fd"]
+                    values["rfd"] = (fd["value"], fd.get("low"), fd.get("high"))
+            values |= single(decoder.metrics, "psnr") | single(latents.metrics, "r2") | self.probed(embeddings)
+            rows.append(Row(self.sample_label(samples), judged["count"], values))
+        for probe in self.probes:
+            if probe.inputs["embeddings"] not in covered:
+                rows.append(Row(self.label(probe.inputs["embeddings"]), None, self.probed(probe.inputs["embeddings"])))
+        rows += self.floor()
+        return rows, [i for i, r in enumerate(rows) if r.is_floor]
+
+    def probed(self, embeddings: Artefact) -> dict[str, tuple[float, float | None, float | None]]:
+        """Linear, k-NN and pixel figures of a probe of these embeddings."""
+        for probe in self.probes:
+            if probe.inputs["embeddings"] == embeddings:
+                found = probe.read_json("probe.json")
+                return {
+                    k: (found[k]["value"], found[k].get("low"), found[k].get("high"))
+                    for k in ("linear", "knn", "pixel_r2")
+                    if found.get(k)
+                }
+        return {}
+
+    def floor(self) -> list[Row]:
+        """Real held-out images against real training images, once for each reference and judge."""
+        found: dict[str, Row] = {}
+        for evaluation in self.final:
+            judged = evaluation.read_json("metrics.json")["judges"]["judge"]
+            values = {
+                k: (v["floor"], None, None)
+                for k, v in judged["metrics"].items()
+                if v.get("floor") is not None and k != "asked_class"
+            }
+            if values:
+                key = f"{judged['name']} {judged['floor_count']}"
+                found[key] = Row("real held-out images", judged["floor_count"], values, is_floor=True)
+        return list(found.values())
+
+    def lead(self) -> str:
+        """What is compared, and who judged."""
+        from html import escape
+
+        images = [a for a in self.all if a.stage == "ingest"]
+        words = [f"{a.metrics['count']} images of {a.metrics['size']} px" for a in images]
+        judges = {}
+        for evaluation in self.final:
+            judged = evaluation.read_json("metrics.json")["judges"]["judge"]
+            accuracy = "" if judged["accuracy"] is None else f", {judged['accuracy']:.1%} accurate on held-out images"
+            judges[judged["name"]] = f"{judged['name']}{accuracy}" + (" — a weak judge" if judged["weak"] else "")
+        judge = f"Judged by {escape('; '.join(judges.values()))}." if judges else ""
+        return f'<p class="soft">{escape(", ".join(words))}. {judge} Small figures are 95 % intervals over samples; they leave out the spread over training seeds.</p>'
+
+    def caution(self) -> str:
+        """What the table does not show."""
+        told = []
+        judged = [e.read_json("metrics.json")["judges"]["judge"] for e in self.final]
+        if any(not j["metrics"].get("fd_infinity", {}).get("reliable", True) for j in judged):
+            told.append("FD∞ wants at least four samples for each feature dimension and has fewer here: read it with care.")
+        if any(j["count"] != j["floor_count"] for j in judged):
+            told.append("The floor has fewer images than the samples (column n), which raises its FD.")
+        if any(j["weak"] for j in judged):
+            told.append("The judge is below 90 % accurate: class shares, score and asked class carry its mistakes.")
+        seeds = {d.options.get("seed") for d in self.all if d.stage == "diffuse"}
+        if len(seeds) < 2:
+            told.append("One training seed each: a difference of the size of the spread over seeds can't be told from luck.")
+        return f'<p class="soft">{" ".join(told)}</p>' if told else ""
+
+
+def at_milestone(samples: Artefact) -> bool:
+    """Whether samples come from a denoiser before its last step."""
+    step = samples.spec.get("milestone")
+    return step is not None and step != samples.inputs["denoiser"].spec["steps"]
+
+
+def encoder_label(embeddings: Artefact) -> str:
+    """`ijepa`, `mae`, `pixels`, … whatever was asked for, or what a pretrained encoder learned."""
+    made = embeddings.inputs.get("encoder")
+    if made is None:
+        return str(embeddings.options["encoder"])
+    return str(made.options["objective"]) + ("" if made.options["steps"] or made.options["weights"] else " untrained")
+
+
+def single(metrics: dict[str, Json], key: str) -> dict[str, tuple[float, None, None]]:
+    value = metrics.get(key)
+    return {} if value is None else {key: (value, None, None)}
+
+
+# ---- the table
+
+
+def table_cells(rows: list[Row], columns: list[tuple[str, str, int, bool | None]]) -> list[list["Cell"]]:
+    """Text of every cell; the best of a column is marked."""
+    from embprobe.page import Cell
+
+    best = {}
+    for key, _, _, higher in columns:
+        values = [r.values[key][0] for r in rows if key in r.values and not r.is_floor]
+        if higher is not None and len(values) > 1:
+            best[key] = max(values) if higher else min(values)
+    cells = []
+    for row in rows:
+        line = [Cell(row.label), Cell("" if row.count is None else str(row.count))]
+        for key, _, digits, _ in columns:
+            if key not in row.values:
+                line.append(Cell("–"))
+                continue
+            value, low, high = row.values[key]
+            small = f"±{(high - low) / 2:.{digits}f}" if low is not None and high is not None else ""
+            line.append(Cell(f"{value:.{digits}f}", small, not row.is_floor and best.get(key) == value))
+        cells.append(line)
+    return cells
+
+
+def csv_bytes(rows: list[Row], columns: list[tuple[str, str, int, bool | None]]) -> bytes:
+    """The table with values and interval ends at full precision."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["encoder", "n", "floor", *(f"{c[0]}{end}" for c in columns for end in ("", "_low", "_high"))])
+    for row in rows:
+        values = [v for c in columns for v in row.values.get(c[0], (None, None, None))]
+        writer.writerow([row.label, row.count, row.is_floor, *values])
+    return buffer.getvalue().encode()
+
+
+# ---- figures
+
+
+class Figures:
+    """The page's pictures; each is also written as a file of its own."""
+
+    def __init__(self, study: Study, out: Artefact) -> None:
+        self.study, self.out = study, out
+
+    def keep(self, name: str, sheet: "np.ndarray", caption: str) -> str:
+        """Writes a PNG and returns its place in the page."""
+        from embprobe import page
+
+        data = page.png(sheet)
+        safe = "".join(c if c.isalnum() else "-" for c in name).strip("-")
+        self.out.write_bytes(f"figures/{safe}.png", data)
+        return page.picture(data, caption)
+
+    def samples(self) -> str:
+        """A grid of samples of each system, classes in rows where they were asked for, and one of real images."""
+        import numpy as np
+
+        from embprobe import page
+
+        found = ""
+        for evaluation in self.study.final:
+            made = evaluation.inputs["samples"]
+            images = made.array("images")
+            rows = np.arange(min(SHOWN, len(images)))
+            caption = self.study.sample_label(made)
+            if made.has("label"):
+                label = made.array("label").read()
+                classes = made.read_json("classes.json")
+                rows = np.concatenate([np.nonzero(label == c)[0][:8] for c in range(min(10, len(classes)))])
+                caption += " (a class each row: " + ", ".join(classes[:10]) + ")" if len(set(label)) > 1 else ""
+            found += self.keep(f"samples {caption[:40]} {evaluation.short}", page.grid(images.take(rows), 8, scale=2), caption)
+        for images_of in [a for a in self.study.all if a.stage == "ingest"][:1]:
+            rows = np.nonzero(images_of.array("split").read() == 0)[0]
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:SHOWN])
+            found += self.keep("real", page.grid(self.sized(images_of, rows), 8, scale=2), "real training images")
+        return f'<div class="row">{found}</div>' if found else ""
+
+    def sized(self, images: Artefact, rows: "np.ndarray") -> "np.ndarray":
+        """Real images at the size of the samples."""
+        from embprobe.stages.evaluate import resized
+
+        sizes = [e.inputs["samples"].array("images").shape[1] for e in self.study.final]
+        found = images.array("images").take(rows)
+        return found if not sizes or found.shape[1] == sizes[0] else resized(found, sizes[0])
+
+    def reconstructions(self) -> str:
+        """For each decoder: the same held-out images after some steps, the originals last."""
+        import numpy as np
+
+        from embprobe import page
+
+        found = ""
+        for decoder in [a for a in self.study.all if a.stage == "decode" and a.has("snapshots")]:
+            snapshots = decoder.array("snapshots")
+            shown = snapshots.read()
+            latents = decoder.inputs["latents"]
+            source = decoder.inputs.get("images") or latents.inputs["embeddings"].inputs["images"]
+            real = self.sized(source, np.array(snapshots.attrs["rows"]))
+            if real.shape[1] != shown.shape[2]:
+                continue
+            steps = ", ".join(str(s) for s in snapshots.attrs["steps"])
+            label = self.study.label(latents.inputs["embeddings"])
+            sheet = page.grid(np.concatenate([*shown, real]), shown.shape[1], scale=2)
+            found += self.keep(f"reconstructions {label} {decoder.short}", sheet, f"{label}: after {steps} steps; originals last")
+        return f'<div class="row">{found}</div>' if found else ""
+
+    def curves(self) -> str:
+        """FD, precision and recall over the milestones that were evaluated."""
+        from embprobe import page
+
+        found = ""
+        for key, name in (("fd", "FD"), ("precision", "precision"), ("recall", "recall")):
+            series: dict[str, list[tuple[float, float]]] = {}
+            for evaluation in self.study.of_samples:
+                made = evaluation.inputs["samples"]
+                denoiser = made.inputs["denoiser"]
+                step = made.spec.get("milestone") or denoiser.spec["steps"]
+                epochs = denoiser.metrics["epochs"] * step / denoiser.spec["steps"]
+                value = evaluation.read_json("metrics.json")["judges"]["judge"]["metrics"][key]["value"]
+                series.setdefault(self.study.sample_label(made), []).append((epochs, value))
+            series = {k: v for k, v in series.items() if len(v) > 1}
+            if series:
+                chart = page.curves(series, "epochs (images seen ÷ training images)", name)
+                self.out.write_bytes(f"figures/curve-{key}.svg", chart[chart.index("<svg") : chart.index("</svg>") + 6].encode())
+                found += chart
+        return f'<div class="row">{found}</div>' if found else ""
+
+    def factors(self) -> str:
+        """Bars: what a linear reader finds of each planted factor, pooled and on the grid."""
+        from embprobe import page
+
+        found = ""
+        for view in ("grid", "pooled"):
+            groups: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
+            for probe in self.study.probes:
+                label = self.study.label(probe.inputs["embeddings"])
+                for name, factor in (probe.read_json("probe.json").get("factors") or {}).items():
+                    kind = "accuracy" if factor["kind"] == "category" else "R²"
+                    value = factor[view]
+                    groups.setdefault(f"{name} ({kind})", {})[label] = (value["value"], value.get("low"), value.get("high"))
+            if groups:
+                chart = page.bars(groups, f"read linearly from the {'whole grid' if view == 'grid' else 'mean token'}")
+                self.out.write_bytes(f"figures/factors-{view}.svg", chart[chart.index("<svg") : chart.index("</svg>") + 6].encode())
+                found += chart
+        return f'<div class="row">{found}</div>' if found else ""
+
+    def neighbours(self) -> str:
+        """Some samples above the training images nearest to them in the judge's features."""
+        import numpy as np
+        import torch
+
+        from embprobe import page
+        from embprobe.metrics.manifold import squared_distances
+
+        found = ""
+        for evaluation in self.study.final:
+            made = evaluation.inputs["samples"]
+            features = torch.from_numpy(evaluation.array("judge_samples_features").read())
+            real = torch.from_numpy(evaluation.array("judge_train_features").read())
+            near, nearest = squared_distances(features, real).min(1)
+            chosen = near.argsort()[:NEIGHBOURS]
+            mine = evaluation.array("samples_rows").read()[chosen.numpy()]
+            theirs = evaluation.array("train_rows").read()[nearest[chosen].numpy()]
+            sheet = np.concatenate([made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)])
+            caption = f"{self.study.sample_label(made)}: the {len(chosen)} samples nearest to a training image, which stands below"
+            found += self.keep(f"nearest {evaluation.short}", page.grid(sheet, len(chosen), scale=2), caption)
+        return f'<div class="row">{found}</div>' if found else ""
+
+
+# ---- provenance
+
+
+def provenance(artefacts: tuple[Artefact, ...]) -> str:
+    """Every artefact behind the page, in the order it was made, with the command that makes it again."""
+    from html import escape
+
+    from embprobe import console, page
+    from embprobe.page import Cell
+
+    everything = list(dict.fromkeys(b for a in artefacts for b in a.lineage()))
+    everything.sort(key=lambda a: a.manifest["finished"])
+    rows = [
+        [Cell(a.stage), Cell(a.short), Cell(console.duration(a.manifest["seconds"])), Cell(console.size(a.manifest["bytes"])),
+         Cell(a.manifest["host"]), Cell(a.manifest["finished"])]
+        for a in everything
+    ]  # fmt: skip
+    commands = "\n".join(command(a) for a in everything)
+    versions = "  ".join(f"{k} {v}" for k, v in everything[-1].manifest["versions"].items() if v)
+    return (
+        page.table(["stage", "artefact", "time", "size", "host", "finished"], rows)
+        + f"<details><summary>Commands that make it again</summary><pre><code>{escape(commands)}</code></pre></details>"
+        + f'<p class="soft">{escape(versions)}</p>'
+    )
+
+
+def command(artefact: Artefact) -> str:
+    """The command line of an artefact."""
+    return f"embprobe {artefact.stage}{''.join(_words(artefact.options))}"
+
+
+def _words(options: dict[str, Json]) -> Iterator[str]:
+    import shlex
+
+    for key, value in options.items():
+        if value is None or key == "device":
+            continue
+        if key == "artefacts":
+            yield "".join(f" {v[:10]}" for v in value)
+        elif isinstance(value, bool):
+            yield f" --{'' if value else 'no-'}{key.replace('_', '-')}"
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f" --{key.replace('_', '-')} {shlex.quote(text)}"
+

@@ -1,0 +1,87 @@
+"""Decode: reconstructions, snapshots and losses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from embprobe.errors import UserError
+from embprobe.make import make
+from embprobe.nn.decoder import to_signed, to_u8
+from embprobe.nn.perceptual import _squeezenet
+from embprobe.stage import Stage
+from embprobe.stages.decode import Decode
+from embprobe.store import Artefact, Store
+from tests.stages.conftest import SIZE, outputs
+
+Killed = Callable[[Stage, Store, int], Artefact]
+TINY = {"width": 8, "steps": 10, "batch": 6, "perceptual": "none", "gan_start": 4, "device": "cpu"}
+
+
+@pytest.fixture
+def squeezenet(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "squeezenet.pth"
+    torch.save({f"features.{k}": v for k, v in _squeezenet().state_dict().items()}, path)
+    return path
+
+
+def test_all_losses_train_together_and_reconstructions_are_of_held_out_images(
+    store: Store, latents: Artefact, squeezenet: Path
+) -> None:
+    options = TINY | {"perceptual": "lpips-squeeze", "perceptual_weights": squeezenet, "size": 32}
+    out = make(Decode(latents=latents, **options), store)  # type: ignore[arg-type]
+    rows = out.array("rows").read()
+    assert out.array("reconstructions").shape == (12, 32, 32, 3) and (rows % 4 == 3).all()
+    last = [row for row in out.read_log() if "adaptive_weight" in row][-1]
+    assert last["perceptual"] > 0 and last["loss_discriminator"] > 0
+
+
+def test_a_short_training_beats_the_mean_image_by_4_db(store: Store, latents: Artefact) -> None:
+    options = TINY | {"steps": 150, "gan_weight": 0.0, "noise": 0.0, "rate": 3e-3, "warmup": 10, "batch": 12}
+    out = make(Decode(latents=latents, **options), store)  # type: ignore[arg-type]
+    assert out.metrics["psnr_gain"] >= 4
+    assert out.array("snapshots").attrs["steps"] == [64, 150]
+
+
+def test_psnr_is_the_textbooks(store: Store, latents: Artefact, images: Artefact) -> None:
+    out = make(Decode(latents=latents, **TINY), store)  # type: ignore[arg-type]
+    truth = images.array("images").take(out.array("rows").read()).astype(float)
+    error = ((out.array("reconstructions").read() - truth) ** 2).mean()
+    assert out.metrics["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+    split = images.array("split").read()
+    blank = ((images.array("images").read()[split == 0].mean(0) - truth) ** 2).mean()
+    assert out.metrics["psnr_mean_image"] == pytest.approx(10 * np.log10(255**2 / blank), abs=1e-3)
+
+
+@pytest.mark.parametrize("after", [3, 8])
+def test_killed_and_continued_equals_whole_snapshots_and_discriminator_included(
+    store: Store, latents: Artefact, killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    monkeypatch.setattr("embprobe.stages.decode.SNAPSHOTS", (2, 6))
+    stage = Decode(latents=latents, **TINY)  # type: ignore[arg-type]
+    whole = make(stage, Store(tmp_path / "other"))
+    part = killed(stage, store, after)
+    assert outputs(part) == outputs(whole)
+    assert part.metrics == whole.metrics
+    shots = part.array("snapshots")
+    assert shots.shape == (3, 8, SIZE, SIZE, 3) and shots.attrs["steps"] == [2, 6, 10]
+    assert len({shots.read(i, i + 1).tobytes() for i in range(3)}) == 3
+
+
+def test_asked_again_costs_nothing(store: Store, latents: Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make(Decode(latents=latents, **TINY), store)  # type: ignore[arg-type]
+    monkeypatch.setattr(Decode, "run", lambda *_: pytest.fail("it ran again"))
+    assert make(Decode(latents=latents, **TINY), store) == first  # type: ignore[arg-type]
+
+
+def test_a_perceptual_distance_without_weights_says_what_to_download(latents: Artefact) -> None:
+    with pytest.raises(UserError, match=r"vgg16-397923af\.pth.*--perceptual none"):
+        Decode(latents=latents)
+
+
+def test_pixels_survive_the_way_to_signed_and_back() -> None:
+    images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
+    assert torch.equal(to_u8(to_signed(images, 8)), images)

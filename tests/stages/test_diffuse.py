@@ -1,0 +1,127 @@
+"""Diffuse: training, milestones, presets and subsets."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from embprobe import diffusion
+from embprobe.engine import milestone_steps
+from embprobe.errors import UserError
+from embprobe.make import make
+from embprobe.nn.denoiser import DenoiserTask, Description
+from embprobe.stage import Stage
+from embprobe.stages.diffuse import Diffuse
+from embprobe.store import Artefact, Store
+from tests.stages.conftest import CLASSES, outputs
+
+Killed = Callable[[Stage, Store, int], Artefact]
+TINY = {"width": 8, "steps": 10, "batch": 8, "device": "cpu"}
+DIT = {"network": "dit", "depth": 1}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"preset": "paper"}, {"preset": "paper", "conditional": True}, {"preset": "modern"}),
+        *({"objective": "v", "conditional": True}, DIT, DIT | {"conditional": True}),
+    ],
+)
+def test_every_preset_trains_and_keeps_eight_milestones(
+    store: Store, latents: Artefact, options: dict[str, object]
+) -> None:
+    out = make(Diffuse(latents=latents, **TINY | options), store)  # type: ignore[arg-type]
+    assert len(milestone_steps(out)) >= 8 and out.has("weights.safetensors")
+    facts = out.read_json("denoiser.json")
+    assert facts["network"]["classes"] == (3 if options.get("conditional") else None)
+    assert facts.get("classes") == (CLASSES if options.get("conditional") else None)
+
+
+def test_the_paper_preset_is_the_studys(latents: Artefact) -> None:
+    spec = Diffuse(latents=latents, preset="paper").spec()
+    expected = {"network": "unet", "objective": "epsilon", "width": 96, "batch": 96, "rate": 4.8e-4, "ema": 0.9999}
+    assert {k: spec[k] for k in expected} == expected
+    assert Diffuse(latents=latents, preset="paper", conditional=True).spec()["batch"] == 24
+
+
+def test_a_preset_spelled_out_is_the_same_question(store: Store, latents: Artefact) -> None:
+    left_out = Diffuse(latents=latents, preset="modern", steps=100)
+    spelled = Diffuse(latents=latents, preset="modern", steps=100, objective="flow", batch=256, warmup=10)
+    assert store.open(left_out).fingerprint == store.open(spelled).fingerprint
+
+
+def test_the_schedule_is_shifted_by_the_size_of_the_latents(store: Store, latents: Artefact) -> None:
+    out = make(Diffuse(latents=latents, **TINY), store)  # type: ignore[arg-type]
+    assert out.metrics["shift"] == pytest.approx((4 * 4 * 4 / 4096) ** 0.5)
+
+
+@pytest.mark.parametrize("options", [{"conditional": True}, {"precision": "bf16", **DIT}])
+def test_killed_and_continued_equals_whole(
+    store: Store, latents: Artefact, killed: Killed, tmp_path: Path, options: dict[str, object]
+) -> None:
+    stage = Diffuse(latents=latents, **TINY | options)  # type: ignore[arg-type]
+    whole = make(stage, Store(tmp_path / "other"))
+    assert outputs(killed(stage, store, 5)) == outputs(whole)
+
+
+def test_asked_again_costs_nothing(store: Store, latents: Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make(Diffuse(latents=latents, **TINY), store)  # type: ignore[arg-type]
+    monkeypatch.setattr(Diffuse, "run", lambda *_: pytest.fail("it ran again"))
+    assert make(Diffuse(latents=latents, **TINY | {"device": "auto"}), store) == first  # type: ignore[arg-type]
+
+
+def test_smaller_subsets_lie_in_larger_ones_and_hold_every_class(latents: Artefact) -> None:
+    rows = {n: Diffuse(latents=latents, train_images=n).training_rows() for n in (6, 12, 36)}
+    assert {n: len(r) for n, r in rows.items()} == {6: 6, 12: 12, 36: 36}
+    assert set(rows[6]) < set(rows[12]) < set(rows[36])
+    assert set(rows[6] % 3) == {0, 1, 2}
+    assert (rows[36] % 4 != 3).all()
+
+
+def test_latents_that_do_not_fit_on_the_device_train_alike(
+    store: Store, latents: Artefact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stage = Diffuse(latents=latents, **TINY)  # type: ignore[arg-type]
+    whole = make(stage, store)
+    monkeypatch.setattr("embprobe.stages.diffuse.RESIDENT_BYTES", 0)
+    assert outputs(make(stage, Store(tmp_path / "other"))) == outputs(whole)
+
+
+def test_latents_are_normalised_by_the_training_split(latents: Artefact) -> None:
+    rows = Diffuse(latents=latents).training_rows()
+    resident = Diffuse(latents=latents).resident(rows, "cpu")
+    assert resident is not None
+    np.testing.assert_allclose(resident.std((0, 1, 2)), 1, atol=0.1)
+
+
+def test_labels_without_classes_are_refused(store: Store, unlabelled_latents: Artefact, latents: Artefact) -> None:
+    with pytest.raises(UserError, match="--conditional needs labels"):
+        make(Diffuse(latents=unlabelled_latents, conditional=True, **TINY), store)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="more than the 36"):
+        make(Diffuse(latents=latents, train_images=37, **TINY), store)  # type: ignore[arg-type]
+
+
+def test_a_point_mass_is_learned() -> None:
+    description = Description("dit", 2, 4, 32, (1, 2, 4), 2, "time", None, 0.0, "flow", 1.0)
+    torch.manual_seed(0)
+    task = DenoiserTask(
+        description,
+        rate=3e-3,
+        beta_2=0.95,
+        norm="l2",
+        min_snr=None,
+        label_dropout=0.0,
+        resident=torch.full((4, 4, 4, 2), 0.7),
+    )
+    optimiser = task.optimisers()["denoiser"]
+    for step in range(150):
+        for _, loss in task.losses({"row": torch.arange(16) % 4}, step):
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    task.eval()
+    with torch.no_grad():
+        drawn = diffusion.sample(task.network, torch.randn(8, 2, 4, 4), task.schedule, "euler", 20)
+    assert (drawn - 0.7).abs().mean() < 0.25

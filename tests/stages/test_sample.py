@@ -1,0 +1,150 @@
+"""Sample: the same noise and labels whatever the batch, and inputs that belong together."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embprobe.errors import UserError
+from embprobe.make import make
+from embprobe.stage import Stage
+from embprobe.stages import sample as module
+from embprobe.stages.decode import Decode
+from embprobe.stages.diffuse import Diffuse
+from embprobe.stages.sample import Sample
+from embprobe.store import Artefact, Store
+from tests.stages.conftest import outputs
+
+Killed = Callable[[Stage, Store, int], Artefact]
+TINY = {"count": 20, "steps": 4, "device": "cpu"}
+
+
+@pytest.fixture
+def decoder(store: Store, latents: Artefact) -> Artefact:
+    options = {"width": 8, "steps": 2, "batch": 4, "perceptual": "none", "device": "cpu"}
+    return make(Decode(latents=latents, **options), store)  # type: ignore[arg-type]
+
+
+def denoiser_of(store: Store, latents: Artefact, **options: object) -> Artefact:
+    tiny = {"width": 8, "steps": 9, "batch": 8, "device": "cpu"}
+    return make(Diffuse(latents=latents, **tiny | options), store)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def denoiser(store: Store, latents: Artefact) -> Artefact:
+    return denoiser_of(store, latents, conditional=True)
+
+
+@pytest.mark.parametrize(
+    ("objective", "sampler"), [("flow", "euler"), ("flow", "dpm++"), ("v", "ddim"), ("epsilon", "dpm++")]
+)
+def test_every_objective_samples_unconditionally(
+    store: Store, latents: Artefact, decoder: Artefact, objective: str, sampler: str
+) -> None:
+    denoiser = denoiser_of(store, latents, objective=objective)
+    out = make(Sample(denoiser=denoiser, decoder=decoder, sampler=sampler, **TINY), store)  # type: ignore[arg-type]
+    assert out.array("images").shape == (20, 16, 16, 3) and out.array("latents").shape == (20, 4, 4, 4)
+    assert np.isfinite(out.array("latents").read()).all() and not out.has("label")
+
+
+def test_the_batch_changes_neither_labels_nor_more_than_rounding(
+    store: Store, denoiser: Artefact, decoder: Artefact, tmp_path: Path
+) -> None:
+    options = TINY | {"labels": "empirical", "guidance": 2.0}
+    parts = [
+        make(Sample(denoiser=denoiser, decoder=decoder, batch=b, **options), Store(tmp_path / f"s{b}"))  # type: ignore[arg-type]
+        for b in (20, 7)
+    ]
+    assert parts[0].fingerprint == parts[1].fingerprint
+    np.testing.assert_array_equal(*(p.array("label").read() for p in parts))
+    np.testing.assert_allclose(*(p.array("latents").read() for p in parts), rtol=0, atol=1e-4)
+
+
+def test_stochastic_ddim_does_not_depend_on_the_batch_either(
+    store: Store, latents: Artefact, decoder: Artefact, tmp_path: Path
+) -> None:
+    denoiser = denoiser_of(store, latents, objective="epsilon")
+    drawn = [
+        make(Sample(denoiser=denoiser, decoder=decoder, eta=eta, batch=b, **TINY), Store(tmp_path / f"{b}{eta}"))  # type: ignore[arg-type]
+        .array("latents")
+        .read()
+        for b, eta in ((20, 1.0), (7, 1.0), (20, 0.0))
+    ]
+    np.testing.assert_allclose(drawn[0], drawn[1], rtol=0, atol=1e-4)
+    assert np.abs(drawn[0] - drawn[2]).max() > 0.1
+
+
+def test_killed_and_continued_equals_whole(
+    store: Store, denoiser: Artefact, decoder: Artefact, killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_ROWS", 8)
+    stage = Sample(denoiser=denoiser, decoder=decoder, **TINY)  # type: ignore[arg-type]
+    whole = make(stage, Store(tmp_path / "other"))
+    assert outputs(killed(stage, store, 1)) == outputs(whole)
+
+
+def test_asked_again_costs_nothing(
+    store: Store, denoiser: Artefact, decoder: Artefact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(Sample(denoiser=denoiser, decoder=decoder, **TINY), store)  # type: ignore[arg-type]
+    monkeypatch.setattr(Sample, "run", lambda *_: pytest.fail("it ran again"))
+    spelled = TINY | {"sampler": "euler", "labels": "balanced", "batch": 3}
+    assert make(Sample(denoiser=denoiser, decoder=decoder, **spelled), store) == first  # type: ignore[arg-type]
+
+
+def test_labels_are_balanced_or_of_one_class_by_name(store: Store, denoiser: Artefact, decoder: Artefact) -> None:
+    balanced = make(Sample(denoiser=denoiser, decoder=decoder, **TINY), store)  # type: ignore[arg-type]
+    assert np.bincount(balanced.array("label").read()).tolist() == [7, 7, 6]
+    one = make(Sample(denoiser=denoiser, decoder=decoder, labels="dog", **TINY), store)  # type: ignore[arg-type]
+    assert set(one.array("label").read().tolist()) == {1}
+
+
+def test_pngs_are_the_images(store: Store, denoiser: Artefact, decoder: Artefact, tmp_path: Path) -> None:
+    from PIL import Image
+
+    out = make(Sample(denoiser=denoiser, decoder=decoder, png=tmp_path / "png", **TINY), store)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "png" / "000007.png")), out.array("images").read()[7]
+    )
+
+
+def test_a_milestone_is_sampled_and_an_unknown_one_lists_those_there_are(
+    store: Store, denoiser: Artefact, decoder: Artefact
+) -> None:
+    early = make(Sample(denoiser=denoiser, decoder=decoder, milestone=1, **TINY), store)  # type: ignore[arg-type]
+    last = make(Sample(denoiser=denoiser, decoder=decoder, **TINY), store)  # type: ignore[arg-type]
+    assert not np.array_equal(early.array("latents").read(), last.array("latents").read())
+    with pytest.raises(UserError, match="--milestone 77 was not saved; there are 1, "):
+        make(Sample(denoiser=denoiser, decoder=decoder, milestone=77, **TINY), store)  # type: ignore[arg-type]
+
+
+def test_a_decoder_of_other_latents_is_refused_and_both_are_named(
+    store: Store, decoder: Artefact, unlabelled_latents: Artefact, latents: Artefact
+) -> None:
+    denoiser = denoiser_of(store, unlabelled_latents)
+    message = f"{unlabelled_latents.short}, decoder {decoder.short} on {latents.short}; give a --decoder"
+    with pytest.raises(UserError, match=message):
+        make(Sample(denoiser=denoiser, decoder=decoder, **TINY), store)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampler": "ddim"}, "cannot use a denoiser"),
+        ({"labels": "dgo"}, 'did you mean "dog"'),
+        ({"eta": 0.5}, "--eta has no meaning"),
+        ({"guidance_interval": (0.9, 0.1)}, "--guidance-interval"),
+    ],
+)
+def test_unfitting_options_are_the_users_mistake(
+    store: Store, denoiser: Artefact, decoder: Artefact, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make(Sample(denoiser=denoiser, decoder=decoder, **TINY | options), store)  # type: ignore[arg-type]
+
+
+def test_guidance_needs_classes_and_a_null_class(store: Store, latents: Artefact, decoder: Artefact) -> None:
+    for options, message in (({}, "knows no classes"), ({"conditional": True, "label_dropout": 0.0}, "no null class")):
+        with pytest.raises(UserError, match=message):
+            make(Sample(denoiser=denoiser_of(store, latents, **options), decoder=decoder, guidance=2.0, **TINY), store)  # type: ignore[arg-type]
