@@ -25,7 +25,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 StoreOption = Annotated[Path, typer.Option("--store", envvar="EMBPROBE_STORE", help="folder of artefacts")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="exit 75 where another process is making the same")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe's `set`")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe's `set`")
+]
 DEFAULT_STORE = Path("embstore")
 
 
@@ -43,19 +45,25 @@ def _metavar(hint: Any) -> str:  # Any: a type expression
     return {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "FILE", Artefact: "ARTEFACT", bool: "BOOLEAN"}[hint]
 
 
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
 def _parameter(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:  # Any: as dataclasses has it
     dashed = field.name.replace("_", "-")
     default = field.default
     help = field.metadata["help"]
     if default not in (dataclasses.MISSING, None):
-        help += f"  [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
+        help += f"  [default: {_shown(default)}]"
     words = [f"--{dashed}/--no-{dashed}"] if hint is bool else [f"--{dashed}"]
     if field.metadata["positional"]:
         argument = typer.Argument(None, help=field.metadata["help"], metavar=f"{field.name.upper()}…")
-        return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=argument, annotation=list[str] | None)
-    option = typer.Option(
-        None, *words, help=help, metavar=None if hint is bool else _metavar(hint), show_default=False
-    )
+        return inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=argument, annotation=list[str] | None
+        )
+    option = typer.Option(None, *words, help=help, metavar=None if hint is bool else _metavar(hint), show_default=False)
     annotation = bool | None if hint is bool else str | None
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
 
@@ -75,7 +83,10 @@ def _command(cls: type[Stage]) -> Callable[..., None]:
     extra = [
         inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STORE, annotation=StoreOption),
         inspect.Parameter(
-            "name", inspect.Parameter.KEYWORD_ONLY, default=typer.Option(None, help="a name for the artefact"), annotation=str | None
+            "name",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=typer.Option(None, help="a name for the artefact"),
+            annotation=str | None,
         ),
         inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption),
         inspect.Parameter("no_wait", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=NoWait),
@@ -159,7 +170,9 @@ def plan(
 
     place = Store(store)
     loaded = recipes.load(recipes.locate(recipe), sets or [])
-    rows = [inspection.planned(step.label, stage, out) for step, stage, out in recipes.stages(loaded, place, place.open)]
+    rows = [
+        inspection.planned(step.label, stage, out) for step, stage, out in recipes.stages(loaded, place, place.open)
+    ]
     inspection.show_plan(rows, json)
 
 
@@ -186,8 +199,12 @@ def show(
 
 @app.command()
 def verify(
-    artefacts: Annotated[list[str] | None, typer.Argument(help="names, prefixes or paths; all if none is given")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="make damaged chunks and files again, and nothing else")] = False,
+    artefacts: Annotated[
+        list[str] | None, typer.Argument(help="names, prefixes or paths; all if none is given")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="make damaged chunks and files again, and nothing else")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     json: JsonOption = False,
 ) -> None:
@@ -220,7 +237,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
     """Tell what a frozen image encoder keeps and what it throws away, by learning to generate from its embeddings."""
 
@@ -257,7 +276,9 @@ def _edge(error: Exception) -> int:
         console.fail("nothing done")
         return 2
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        console.fail(f"no space left to write {error.filename or 'the store'}; free some and run the same command again, it continues")
+        console.fail(
+            f"no space left to write {error.filename or 'the store'}; free some and run the same command again, it continues"
+        )
         return 1
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
         console.fail(f"{error.strerror}: {error.filename or 'the store'}")

@@ -65,10 +65,14 @@ class Encoder:
 
 
 def preprocess(images_BHWC: Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...], how: str) -> Tensor:
-    """u8 images → normalised f32 (B,3,size,size); resized with antialiasing to whole u8 steps, as an image library does."""
+    """u8 images → normalised f32 (B,3,size,size); resized with antialiasing, to whole u8 steps as image files hold."""
     x = images_BHWC.permute(0, 3, 1, 2).float()
     if x.shape[-1] != size or x.shape[-2] != size:
-        x = nn.functional.interpolate(x, (size, size), mode=how, antialias=True, align_corners=False).round().clamp(0, 255)
+        x = (
+            nn.functional.interpolate(x, (size, size), mode=how, antialias=True, align_corners=False)
+            .round()
+            .clamp(0, 255)
+        )
     return (x / 255 - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]
 
 
@@ -82,7 +86,8 @@ def patch_tokens(network: nn.Module, x: Tensor, layer: int | None) -> Tensor:
             x, indices=[layer - 1], norm=True, output_fmt="NLC", intermediates_only=True
         )
         tokens = found[-1]
-    return final_norm(network)(tokens) if uses_fc_norm(network) else tokens
+    normed: Tensor = final_norm(network)(tokens) if uses_fc_norm(network) else tokens
+    return normed
 
 
 def uses_fc_norm(network: nn.Module) -> bool:
@@ -120,7 +125,10 @@ def load_encoder(
     if layer is not None and not 1 <= layer <= depth:
         raise UserError(f"--layer is {layer}; this encoder has layers 1 to {depth}")
     encoder.layer = layer
-    encoder.facts |= {"norm": "fc_norm, on each token" if uses_fc_norm(encoder.network) else "norm", "layer": layer or depth}
+    encoder.facts |= {
+        "norm": "fc_norm, on each token" if uses_fc_norm(encoder.network) else "norm",
+        "layer": layer or depth,
+    }
     return encoder
 
 
@@ -139,7 +147,9 @@ def _pixels(source: str, size: int) -> Encoder:
     default = 8 if size <= 112 else 14 if size % 14 == 0 else 16
     patch = int(word) if word.isdigit() and int(word) else default
     if (word and not word.isdigit()) or size % patch:
-        raise UserError(f"encoder {source!r} can't cut images of {size} px into patches; give pixels:N where N divides {size}")
+        raise UserError(
+            f"encoder {source!r} can't cut images of {size} px into patches; give pixels:N where N divides {size}"
+        )
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     return Encoder(None, size, patch, patch * patch * 3, mean, std, facts={"kind": "pixels", "norm": "none"})
 
@@ -150,7 +160,9 @@ def _from_artefact(artefact: "Artefact") -> Encoder:
     facts = artefact.read_json("encoder.json")
     network = build_vit(facts["network"])
     load_into(network, artefact.file("weights.safetensors"))
-    return _wrap(network, facts["size"], facts["mean"], facts["std"], facts["interpolation"], {"kind": facts["objective"]})
+    return _wrap(
+        network, facts["size"], facts["mean"], facts["std"], facts["interpolation"], {"kind": facts["objective"]}
+    )
 
 
 def _random(name: str, image_size: int, seed: int) -> Encoder:
@@ -163,8 +175,7 @@ def _random(name: str, image_size: int, seed: int) -> Encoder:
         width, depth, heads, patch = map(int, found.groups())
         network = build_vit(describe(image_size, patch, width, depth, heads))
         return _wrap(network, image_size, *IMAGENET, "bicubic", {"kind": "random", "seed": seed})
-    network = create(name, pretrained=False)
-    return _from_config(network, {"kind": "random", "seed": seed})
+    return _from_config(create(name, pretrained=False), {"kind": "random", "seed": seed})
 
 
 def _from_timm(source: str, weights: Path | None) -> Encoder:
@@ -198,9 +209,9 @@ def create(name: str, *, pretrained: bool) -> nn.Module:
 
 
 def _from_config(network: nn.Module, facts: dict[str, Any]) -> Encoder:
-    import timm
+    from timm.data import resolve_data_config  # type: ignore[attr-defined]
 
-    config = timm.data.resolve_model_data_config(network)
+    config = resolve_data_config({}, model=network)  # type: ignore[no-untyped-call]
     facts |= {"timm_crop": config["crop_pct"], "crop": 1.0}
     return _wrap(network, config["input_size"][-1], config["mean"], config["std"], config["interpolation"], facts)
 
@@ -235,7 +246,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return dict(load_file(str(path)))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"{path} holds more than tensors (code, perhaps) and is not loaded; save its state dict alone") from None
+        raise UserError(
+            f"{path} holds more than tensors (code, perhaps) and is not loaded; save its state dict alone"
+        ) from None
     except Exception as error:  # safetensors and torch raise many kinds; whatever it was, the file is no weights file
         raise UserError(f"{path} is no weights file that can be read ({str(error).splitlines()[0][:120]})") from None
     for key in ("target_encoder", "model", "state_dict", "encoder"):
@@ -258,7 +271,9 @@ def load_into(network: nn.Module, path: Path) -> None:
         state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         own = network.state_dict()
         if "cls_token" not in own and "cls_token" in state:
-            raise UserError(f"{path} was made with a class token, this network has none; name the timm model it belongs to")
+            raise UserError(
+                f"{path} was made with a class token, this network has none; name the timm model it belongs to"
+            )
         wrong = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
         missing = [k for k in own if k not in state and not k.startswith(LEFT_OUT)]
         surplus = [k for k in state if k not in own and not k.startswith(LEFT_OUT)]
@@ -269,4 +284,3 @@ def load_into(network: nn.Module, path: Path) -> None:
         told = shape + [f"{k} is missing" for k in missing[:1]] + [f"{k} is not of it" for k in surplus[:1]]
         raise UserError(f"{path} does not fit this network: {'; '.join(told)}")
     network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
-

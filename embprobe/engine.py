@@ -17,14 +17,25 @@ from torch import Tensor, nn
 from embprobe import console, signals
 from embprobe.errors import DamagedError, MachineError, UserError
 from embprobe.milestones import log_spaced, milestone_name, milestone_steps
-from embprobe.store import Artefact
+from embprobe.store import Artefact, write_whole
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 30.0
 LOG_EVERY = 20  # steps between rows of log.jsonl
 
-__all__ = ["Batches", "Fit", "Task", "device_of", "fit", "log_spaced", "milestone_name", "milestone_steps", "mix", "warmup_cosine"]
+__all__ = [
+    "Batches",
+    "Fit",
+    "Task",
+    "device_of",
+    "fit",
+    "log_spaced",
+    "milestone_name",
+    "milestone_steps",
+    "mix",
+    "warmup_cosine",
+]
 
 Batches = Callable[[int], dict[str, Tensor]]
 
@@ -69,7 +80,9 @@ class Fit:
     ema: float | None = None
     milestones: tuple[int, ...] = ()
     label: str = "training"
-    plateau_every: int | None = None  # steps between validations; the rate halves when one is no better than `patience` before
+    plateau_every: int | None = (
+        None  # steps between validations; the rate halves when one is no better than `patience` before
+    )
     patience: int = 2
 
 
@@ -80,7 +93,9 @@ def device_of(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError):
-        raise UserError(f"--device {name} isn't there; this machine offers {'cuda, ' if torch.cuda.is_available() else ''}cpu") from None
+        raise UserError(
+            f"--device {name} isn't there; this machine offers {'cuda, ' if torch.cuda.is_available() else ''}cpu"
+        ) from None
     return name
 
 
@@ -152,7 +167,7 @@ class Loop:
                 break
             name, loss = item
             self.task.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             owned = [p for g in self.optimisers[name].param_groups for p in g["params"]]
             if config.clip is not None:
                 nn.utils.clip_grad_norm_(owned, config.clip)
@@ -198,9 +213,10 @@ class Loop:
             self._load_checkpoint(str(path))
         else:
             self._load_milestone()
-        rows = [r for r in self.out.read_log() if r.get("step", 0) <= self.step]
-        if self.step or rows:
-            (self.out.path / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        logged = self.out.read_log()
+        rows = [r for r in logged if r.get("step", 0) <= self.step]
+        if len(rows) < len(logged):
+            write_whole(self.out.path / "log.jsonl", "".join(json.dumps(r) + "\n" for r in rows).encode())
 
     def _load_checkpoint(self, path: str) -> None:
         tensors = load_file(path, device=self.config.device)
@@ -305,8 +321,8 @@ def _roll_back(loop: Loop, again: bool) -> None:
     loop.load()
     if again:
         raise MachineError(
-            f"the loss is not finite near step {bad}, again after going back; the last good checkpoint is step {loop.step}: "
-            "try a lower --rate or --precision f32"
+            f"the loss is not finite near step {bad}, again after going back; the last good checkpoint is step "
+            f"{loop.step}: try a lower --rate or --precision f32"
         )
     loop.plateau["scale"] /= 2
     loop.out.note(rolled_back_from_step=bad)

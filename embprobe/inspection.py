@@ -9,7 +9,6 @@ from embprobe.errors import DamagedError, EmbprobeError, UserError
 from embprobe.stage import Stage, build
 from embprobe.store import MANIFEST, Artefact, Json, Store
 
-
 # ---- ls and show
 
 
@@ -22,14 +21,20 @@ def show_list(store: Store, as_json: bool) -> None:
     if as_json:
         console.result_json(
             [
-                {"stage": a.stage, "fingerprint": a.fingerprint, "complete": a.complete, "path": str(a.path), "names": names.get(a.fingerprint, [])}
+                {
+                    "stage": a.stage,
+                    "fingerprint": a.fingerprint,
+                    "complete": a.complete,
+                    "path": str(a.path),
+                    "names": names.get(a.fingerprint, []),
+                }
                 for a in found
             ]
         )
         return
     rows = []
     for a in found:
-        facts = a.manifest if a.complete else {}
+        facts: Json = a.manifest if a.complete else {}
         state = facts.get("finished", "")[:16].replace("T", " ") if a.complete else "unfinished"
         taken = console.duration(facts["seconds"]) if a.complete else ""
         held = console.size(facts["bytes"]) if a.complete else ""
@@ -63,7 +68,9 @@ def show_artefact(artefact: Artefact, as_json: bool) -> None:
         console.result_json({"path": str(artefact.path), "complete": artefact.complete, **facts})
         return
     console.result(f"{artefact.stage} {artefact.fingerprint}\n{artefact.path}")
-    console.result("made from  " + (", ".join(f"{k} {a.short}" for k, a in artefact.inputs.items()) or "nothing in the store"))
+    console.result(
+        "made from  " + (", ".join(f"{k} {a.short}" for k, a in artefact.inputs.items()) or "nothing in the store")
+    )
     console.result("options    " + "  ".join(f"{k}={v}" for k, v in artefact.options.items() if v is not None))
     if not artefact.complete:
         console.result("unfinished; run its command again to continue")
@@ -193,9 +200,13 @@ def verify(artefacts: Sequence[Artefact], repair: bool, as_json: bool) -> None:
         console.result_json({"checked": checked, "damaged": findings, "repaired": repair and bool(findings)})
     if findings and not repair:
         count = sum(map(len, findings.values()))
-        raise DamagedError(f"{count} damaged file{'s' * (count > 1)}; `embprobe verify --repair` makes just these again")
+        raise DamagedError(
+            f"{count} damaged file{'s' * (count > 1)}; `embprobe verify --repair` makes just these again"
+        )
     if not as_json:
-        console.result(f"{checked} artefact{'s' * (checked != 1)} whole" + (f", {len(findings)} repaired" if findings else ""))
+        console.result(
+            f"{checked} artefact{'s' * (checked != 1)} whole" + (f", {len(findings)} repaired" if findings else "")
+        )
 
 
 def describe(artefact: Artefact, name: str) -> str:
@@ -214,17 +225,18 @@ def _repair(artefact: Artefact, bad: list[str]) -> None:
     from embprobe.make import make
     from embprobe.stages import STAGES
 
+    stage = build(STAGES[artefact.stage], artefact.options, artefact.store, lambda s: make(s, artefact.store))
+    if artefact.store.open(stage).fingerprint != artefact.fingerprint:
+        raise UserError(
+            f"{artefact.path}: its sources have changed since; restore them, or make it anew and remove this one"
+        )
     before = dict(artefact.ledger.sums)
     with artefact.locked():
         for name in bad:
-            (artefact.path / name).unlink(missing_ok=name != MANIFEST)
+            (artefact.path / name).unlink(missing_ok=True)
         artefact.ledger.drop(bad)
         if MANIFEST not in bad:
             artefact.reopen()
-    stage = build(STAGES[artefact.stage], artefact.options, artefact.store, lambda s: make(s, artefact.store))
-    again = artefact.store.open(stage)
-    if again.fingerprint != artefact.fingerprint:
-        raise UserError(f"{artefact.path}: its sources have changed since; restore them, or make it anew and remove this one")
     made = make(stage, artefact.store)
     differ = [name for name in bad if name in before and made.ledger.sums.get(name) != before[name]]
     for name in bad:
@@ -238,7 +250,9 @@ def remove(store: Store, artefacts: Sequence[Artefact], agree: Callable[[str], b
     for other in store.artefacts():
         if other not in chosen:
             for needed in chosen & set(other.lineage()):
-                raise UserError(f"{other.stage} {other.short} was made from {needed.stage} {needed.short}; remove that first, or both")
+                raise UserError(
+                    f"{other.stage} {other.short} was made from {needed.stage} {needed.short}; remove that first, or both"
+                )
     total = sum(f.stat().st_size for a in chosen for f in a.path.rglob("*") if f.is_file())
     listed = ", ".join(f"{a.stage} {a.short}" for a in artefacts)
     if not agree(f"remove {listed} ({console.size(total)})?"):

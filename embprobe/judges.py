@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,9 @@ def _inception(path: Path) -> Judge:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != INCEPTION_SHA256:
-        raise UserError(f"{path} is not the Inception that clean-fid uses (SHA-256 {digest[:12]}…); remove it and fetch it again")
+        raise UserError(
+            f"{path} is not the Inception that clean-fid uses (SHA-256 {digest[:12]}…); remove it and fetch it again"
+        )
     from cleanfid.inception_torchscript import InceptionV3W
 
     network = InceptionV3W(str(path.parent), download=False, resize_inside=False).eval()
@@ -169,10 +172,8 @@ def _weights_file(path: Path) -> Judge:
         if {k: tuple(v.shape) for k, v in network.state_dict().items()} == shapes:
             network = network.to_empty(device="cpu")
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-            network.eval()
-            judge = Judge(name, lambda x: classifier_features(network, x, 224), network)
-            judge.facts = {"file": path.name, "classes": "ImageNet's"}
-            return judge
+            judged = partial(classifier_features, network.eval(), size=224)
+            return Judge(name, judged, network, facts={"file": path.name, "classes": "ImageNet's"})
     raise UserError(f"{path} fits none of torchvision's classifiers that embprobe knows ({', '.join(CLASSIFIERS)})")
 
 
@@ -182,3 +183,9 @@ def _encoder(source: "Artefact | str", name: str) -> Judge:
     if encoder.network is None:
         raise UserError("--judge pixels judges nothing; give a classifier, inception or an encoder")
     return Judge(name, lambda x: (encoder(x).flatten(1, 2).mean(1), None), encoder.network, facts=dict(encoder.facts))
+
+
+def resized(images_BHWC: np.ndarray, size: int) -> np.ndarray:
+    """u8 images at size × size: antialiased bicubic, back to u8."""
+    x = preprocess(torch.from_numpy(images_BHWC), size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic")
+    return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

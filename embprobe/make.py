@@ -21,6 +21,7 @@ def make(stage: Stage, store: Store, *, wait: bool = True) -> Artefact:
     """
     out = store.open(stage)
     if out.complete:
+        stage.deliver(out)
         return out
     for name, artefact in stage.inputs().items():
         if not artefact.complete:
@@ -29,6 +30,7 @@ def make(stage: Stage, store: Store, *, wait: bool = True) -> Artefact:
     with out.locked(wait=wait):
         if not out.complete:
             _run(stage, out)
+    stage.deliver(out)
     return out
 
 
@@ -65,5 +67,3 @@ def versions() -> dict[str, Json]:
         except metadata.PackageNotFoundError:
             found[name] = None
     return found
-
-

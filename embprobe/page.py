@@ -25,8 +25,8 @@ th, td { padding: .45rem .7rem; text-align: right; white-space: nowrap; border-b
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--back); }
 th { background: var(--panel); font-weight: 600; } tr:last-child td { border-bottom: 0; } tr.floor td { color: var(--soft); font-style: italic; }
 td.best { font-weight: 700; } td small { font-size: .78rem; }
-.row { display: flex; flex-wrap: wrap; gap: 1.2rem; } figure { margin: .4rem 0; flex: 1 1 320px; max-width: 100%; min-width: 0; }
-img { max-width: 100%; height: auto; image-rendering: pixelated; border-radius: 6px; display: block; }
+.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 1.2rem; } figure { margin: .4rem 0; min-width: 0; }
+img { width: 100%; height: auto; image-rendering: pixelated; border-radius: 6px; display: block; }
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; } svg text { fill: var(--soft); } svg .axis { stroke: var(--line); }
 code { font-size: .82rem; overflow-wrap: anywhere; } pre { overflow-x: auto; background: var(--panel); padding: .8rem; border-radius: 8px; }
 details { margin: .6rem 0; } summary { cursor: pointer; }
@@ -76,7 +76,7 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
 
 
 def grid(images_NHWC: "np.ndarray", columns: int, gap: int = 2, scale: int = 1) -> "np.ndarray":
-    """Images side by side on white, u8 (H,W,3)."""
+    """Images side by side on white, u8 (H,W,3), each pixel `scale` times as large."""
     import numpy as np
 
     count, height, width, _ = images_NHWC.shape
@@ -122,9 +122,11 @@ def curves(series: dict[str, list[tuple[float, float]]], x_label: str, y_label: 
         if low_x - 1e-9 <= power <= high_x + 1e-9:
             x = place(10.0**power, low_y).split(",")[0]
             parts.append(f'<text x="{x}" y="{height - bottom + 16}" text-anchor="middle">{_short(10.0**power)}</text>')
-    for (name, line), hue in zip(series.items(), HUES * 9, strict=False):
+    for line, hue in zip(series.values(), HUES * 9, strict=False):
         path = " ".join(place(x, y) for x, y in sorted(line))
-        dots = "".join(f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="3" fill="{hue}"/>' for p in path.split())
+        dots = "".join(
+            f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="3" fill="{hue}"/>' for p in path.split()
+        )
         parts.append(f'<polyline points="{path}" fill="none" stroke="{hue}" stroke-width="2"/>{dots}')
     return _svg(width, height, parts, list(series), f"{y_label} over {x_label}")
 
@@ -145,7 +147,9 @@ def bars(groups: dict[str, dict[str, tuple[float, float | None, float | None]]],
                 continue
             value, low, high = values[name]
             x, y = start + j * thick, _level(value, height, bottom)
-            parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{thick * 0.86:.1f}" height="{height - bottom - y:.1f}" fill="{HUES[j % len(HUES)]}"/>')
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{thick * 0.86:.1f}" height="{height - bottom - y:.1f}" fill="{HUES[j % len(HUES)]}"/>'
+            )
             if low is not None and high is not None:
                 middle = x + thick * 0.43
                 parts.append(
@@ -153,7 +157,9 @@ def bars(groups: dict[str, dict[str, tuple[float, float | None, float | None]]],
                     f'y2="{_level(high, height, bottom):.1f}" stroke="currentColor"/>'
                 )
         tilt = f'transform="rotate(-28 {start + step * 0.4:.1f} {height - bottom + 16})"'
-        parts.append(f'<text x="{start + step * 0.4:.1f}" y="{height - bottom + 16}" text-anchor="end" {tilt}>{escape(group)}</text>')
+        parts.append(
+            f'<text x="{start + step * 0.4:.1f}" y="{height - bottom + 16}" text-anchor="end" {tilt}>{escape(group)}</text>'
+        )
     return _svg(width, height, parts, names, y_label)
 
 
@@ -169,7 +175,10 @@ def _axes(width: int, height: int, left: int, bottom: int, low: float, high: flo
         lines += f'<line class="axis" x1="{left}" x2="{width - 8}" y1="{y:.1f}" y2="{y:.1f}"/>'
         lines += f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>'
     lines += f'<text x="{(left + width) / 2}" y="{height - 8}" text-anchor="middle">{escape(x_label)}</text>'
-    return lines + f'<text x="12" y="{(height - bottom) / 2}" text-anchor="middle" transform="rotate(-90 12 {(height - bottom) / 2})">{escape(y_label)}</text>'
+    return (
+        lines
+        + f'<text x="12" y="{(height - bottom) / 2}" text-anchor="middle" transform="rotate(-90 12 {(height - bottom) / 2})">{escape(y_label)}</text>'
+    )
 
 
 def _svg(width: int, height: int, parts: list[str], names: list[str], label: str) -> str:

@@ -69,7 +69,9 @@ def locate(word: str) -> Path:
     for folder in SHIPPED:
         if (folder / f"{word}.yaml").is_file():
             return folder / f"{word}.yaml"
-    raise UserError(f"there is no recipe {word}{did_you_mean(word, names)}; give a YAML file or one of {', '.join(names)}")
+    raise UserError(
+        f"there is no recipe {word}{did_you_mean(word, names)}; give a YAML file or one of {', '.join(names)}"
+    )
 
 
 def load(path: Path, sets: list[str]) -> Recipe:
@@ -84,7 +86,9 @@ def load(path: Path, sets: list[str]) -> Recipe:
         raise UserError(f"{path} is no recipe: it needs a list called `steps`")
     for key in document:
         if key not in ("about", "set", "steps"):
-            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(str(key), ('about', 'set', 'steps'))}; known: about, set, steps")
+            raise UserError(
+                f"{path}: unknown key {key!r}{did_you_mean(str(key), ('about', 'set', 'steps'))}; known: about, set, steps"
+            )
     base = path.absolute().parent
     known = document.get("set") or {}
     if not isinstance(known, dict):
@@ -95,7 +99,9 @@ def load(path: Path, sets: list[str]) -> Recipe:
         if not equals:
             raise UserError(f"--set {word!r} has no `=`; write --set key=value")
         if key not in known:
-            raise UserError(f"{path} has nothing to set called {key!r}{did_you_mean(key, known)}; known: {', '.join(known)}")
+            raise UserError(
+                f"{path} has nothing to set called {key!r}{did_you_mean(key, known)}; known: {', '.join(known)}"
+            )
         environment[key] = _placed(_scalar(text), Path.cwd())
     recipe = Recipe(path, str(document.get("about") or ""))
     _expand(document["steps"], environment, recipe, base, "")
@@ -156,7 +162,9 @@ def _step(entry: Value, environment: Environment, recipe: Recipe, base: Path, pl
         raise UserError(f"{place}: a step names one stage, not {', '.join(map(str, entry))}")
     (stage, options), *_ = entry.items()
     if stage not in STAGES:
-        raise UserError(f"{place}: there is no stage {stage!r}{did_you_mean(str(stage), STAGES)}; known: {', '.join(STAGES)}")
+        raise UserError(
+            f"{place}: there is no stage {stage!r}{did_you_mean(str(stage), STAGES)}; known: {', '.join(STAGES)}"
+        )
     if not isinstance(options, dict):
         raise UserError(f"{place}: `{stage}` needs its options as `key: value`")
     given = {str(k).replace("-", "_"): _resolve(_placed(v, base), environment, place) for k, v in options.items()}
@@ -205,7 +213,9 @@ def _options(step: Step, made: dict[int, Artefact]) -> dict[str, Value]:
             hint, beside = hints[key], value.base / value
             if hint is Path or Path in typing.get_args(hint):
                 return str(beside)
-            if (known[key].metadata["path"] or "ingest" in known[key].metadata["kinds"]) and ("/" in value or beside.exists()):
+            if (known[key].metadata["path"] or "ingest" in known[key].metadata["kinds"]) and (
+                "/" in value or beside.exists()
+            ):
                 return str(beside)
         return value
 

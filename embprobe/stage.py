@@ -14,7 +14,13 @@ from embprobe.store import Artefact, Json, Store
 
 
 def opt(
-    help: str, default: Any = MISSING, *, runtime: bool = False, kinds: tuple[str, ...] = (), path: bool = False, positional: bool = False
+    help: str,
+    default: Any = MISSING,
+    *,
+    runtime: bool = False,
+    kinds: tuple[str, ...] = (),
+    path: bool = False,
+    positional: bool = False,
 ) -> Any:  # Any: stands for a field of whatever type the class gives it
     """A stage's option.
 
@@ -47,6 +53,9 @@ class Stage:
     def run(self, out: Artefact) -> None:
         """Writes the artefact; called again after a kill, skips what is whole and continues the rest."""
         raise NotImplementedError(self.name())
+
+    def deliver(self, out: Artefact) -> None:
+        """What is asked for beside the artefact, such as a folder of pictures; also when it was made before."""
 
     def work(self) -> float:
         """How much there is to do, in a unit of the stage's own, for estimates of time; 0 when unknown."""
@@ -106,7 +115,12 @@ Given = Mapping[str, object]
 
 
 def build(
-    cls: type[Stage], given: Given, store: Store, first: Callable[[Stage], Artefact], *, ingest: type[Stage] | None = None
+    cls: type[Stage],
+    given: Given,
+    store: Store,
+    first: Callable[[Stage], Artefact],
+    *,
+    ingest: type[Stage] | None = None,
 ) -> Stage:
     """A stage from options as words or values.
 
@@ -129,7 +143,10 @@ def build(
         if ingest is not None and ingest.name() in kinds and Path(str(word)).exists():
             return first(build(ingest, {"source": str(word)}, store, first))
         wanted = " or ".join(kinds) or "any artefact"
-        raise UserError(f"--{_dash(field.name)}: nothing called {str(word)!r} in {store.root}; `embprobe ls` lists what is there ({wanted} fits here)")
+        raise UserError(
+            f"--{_dash(field.name)}: nothing called {str(word)!r} in {store.root}; `embprobe ls` lists what is there "
+            f"({wanted} fits here)"
+        )
 
     values = {k: _convert(v, hints[k], fields[k], cls, artefact) for k, v in given.items() if v is not None}
     for name, field in fields.items():
@@ -179,7 +196,10 @@ def _convert(
 
 
 def _known_artefact(
-    value: object, field: "dataclasses.Field[Any]", cls: type[Stage], artefact: Callable[[object, "dataclasses.Field[Any]"], Artefact]
+    value: object,
+    field: "dataclasses.Field[Any]",
+    cls: type[Stage],
+    artefact: Callable[[object, "dataclasses.Field[Any]"], Artefact],
 ) -> object:
     """An artefact where the word names one, else the word itself."""
     try:
@@ -195,7 +215,9 @@ def _plain(value: object, hint: Any, field: "dataclasses.Field[Any]") -> object:
     if typing.get_origin(hint) is Literal:
         allowed = [str(a) for a in typing.get_args(hint)]
         if str(value) not in allowed:
-            raise UserError(f"{label} is {str(value)!r}; it must be one of {', '.join(allowed)}{did_you_mean(str(value), allowed)}")
+            raise UserError(
+                f"{label} is {str(value)!r}; it must be one of {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
+            )
         return str(value)
     if hint is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

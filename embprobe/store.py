@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Json = Any  # Any: what json.loads returns: None, bool, int, float, str, list or dict of these
 
 MANIFEST = "manifest.json"
+MANIFEST_SUM = "manifest.xxh128"  # the manifest holds the digest of the checksums, this file that of the manifest
+BEFORE = "manifest.before.json"
 CHECKSUMS = "checksums.xxh128"  # one line a file, as xxh128sum prints and checks them
 CACHE_BYTES = 256 << 20  # chunks an Array keeps for `take`
 
@@ -82,6 +84,10 @@ def _finite(value: Json) -> Json:
     if isinstance(value, (list, tuple)):
         return [_finite(v) for v in value]
     return value
+
+
+def _sum_line(manifest: bytes) -> str:
+    return f"{digest(manifest)}  {MANIFEST}\n"
 
 
 class Ledger:
@@ -296,13 +302,25 @@ class Artefact:
     def manifest(self) -> dict[str, Json]:
         """Spec, outputs, metrics, versions, host, time and memory. Raises UserError if it isn't complete."""
         if self._manifest is None:
-            try:
-                self._manifest = json.loads((self.path / MANIFEST).read_text())
-            except FileNotFoundError:
-                raise UserError(f"{self.stage} {self.short} isn't finished; run its command again to continue it") from None
-            except ValueError:
-                raise DamagedError(f"{self.path / MANIFEST} is damaged; `embprobe verify --repair {self.path}`") from None
+            if not self.complete:
+                raise UserError(f"{self.stage} {self.short} isn't finished; run its command again to continue it")
+            found = self._checked_manifest()
+            if found is None:
+                raise DamagedError(f"{self.path / MANIFEST} is damaged; `embprobe verify --repair {self.path}`")
+            self._manifest = found
         return self._manifest
+
+    def _checked_manifest(self) -> dict[str, Json] | None:
+        """The manifest as it was committed; None if its bytes changed."""
+        beside = self.path / MANIFEST_SUM
+        try:
+            data = (self.path / MANIFEST).read_bytes()
+            if beside.exists() and beside.read_text() != _sum_line(data):
+                return None
+            found: dict[str, Json] = json.loads(data)
+            return found
+        except (OSError, ValueError):
+            return None
 
     @property
     def metrics(self) -> dict[str, Json]:
@@ -318,7 +336,9 @@ class Artefact:
             request: dict[str, Json] = json.loads((self.path / "spec.json").read_text())
             return request
         except (OSError, ValueError):
-            raise DamagedError(f"{self.path / 'spec.json'} is missing or damaged; remove the folder and make it again") from None
+            raise DamagedError(
+                f"{self.path / 'spec.json'} is missing or damaged; remove the folder and make it again"
+            ) from None
 
     @property
     def spec(self) -> dict[str, Json]:
@@ -417,7 +437,13 @@ class Artefact:
         self.write_bytes(name, save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, metadata))
 
     def create(
-        self, name: str, shape: tuple[int, ...], dtype: str, *, chunk_rows: int | None = None, attrs: dict[str, Json] | None = None
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        *,
+        chunk_rows: int | None = None,
+        attrs: dict[str, Json] | None = None,
     ) -> Array:
         """An array to write; the one begun before, if it has this shape and type."""
         key = f"data.zarr/{name}/zarr.json"
@@ -427,13 +453,22 @@ class Artefact:
             group = zarr.open_group(str(self.path / "data.zarr"), mode="a", zarr_format=3)
             chunks = (min(chunk_rows or shape[0], max(1, shape[0])) or 1, *shape[1:])
             group.create_array(
-                name, shape=shape, dtype=dtype, chunks=chunks, compressors=None, filters=None, attributes=attrs, overwrite=True
+                name,
+                shape=shape,
+                dtype=dtype,
+                chunks=chunks,
+                compressors=None,
+                filters=None,
+                attributes=attrs,
+                overwrite=True,
             )
             for file in ("data.zarr/zarr.json", key):
                 self.write_bytes(file, (self.path / file).read_bytes())
         array = Array(self, name)
         if array.shape != tuple(shape):
-            raise MachineError(f"{self.path / key} has shape {array.shape}, not {shape}; remove {self.path} and run again")
+            raise MachineError(
+                f"{self.path / key} has shape {array.shape}, not {shape}; remove {self.path} and run again"
+            )
         return array
 
     def remove(self, name: str) -> None:
@@ -485,23 +520,22 @@ class Artefact:
         total = sum((self.path / name).stat().st_size for name in self.ledger.sums)
         manifest = {**self._request(), "metrics": self.notes, "files": len(self.ledger.sums), "bytes": total}
         manifest |= {"checksums": self.ledger.save(), **facts}
-        write_whole(self.path / MANIFEST, _dump(manifest))
+        data = _dump(manifest)
+        write_whole(self.path / MANIFEST_SUM, _sum_line(data).encode())
+        write_whole(self.path / MANIFEST, data)
+        (self.path / BEFORE).unlink(missing_ok=True)
         self._manifest = None
 
     def reopen(self) -> None:
         """Takes back the commit, so that the stage runs again; the old manifest is kept aside until it has."""
-        os.replace(self.path / MANIFEST, self.path / "manifest.before.json")
+        os.replace(self.path / MANIFEST, self.path / BEFORE)
         self._manifest = None
 
     def damage(self) -> list[str]:
         """Names of files that are missing or whose bytes changed; the ledger and manifest included."""
-        bad = []
-        manifest_sum = None
-        try:
-            manifest_sum = json.loads((self.path / MANIFEST).read_text()).get("checksums")
-        except (OSError, ValueError):
-            bad.append(MANIFEST)
-        if manifest_sum and (not self.ledger.path.exists() or file_digest(self.ledger.path) != manifest_sum):
+        manifest = self._checked_manifest()
+        bad = [] if manifest is not None and (self.path / MANIFEST_SUM).exists() else [MANIFEST]
+        if manifest and (not self.ledger.path.exists() or file_digest(self.ledger.path) != manifest["checksums"]):
             bad.append(CHECKSUMS)
         for name, value in sorted(self.ledger.sums.items()):
             path = self.path / name
@@ -518,7 +552,9 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot use {self.root} as the store ({error.strerror}); give another with --store") from None
+            raise UserError(
+                f"cannot use {self.root} as the store ({error.strerror}); give another with --store"
+            ) from None
         if not os.access(self.root, os.W_OK):
             raise UserError(f"cannot write to the store {self.root}; give another with --store")
 
@@ -531,8 +567,11 @@ class Store:
 
     def artefacts(self) -> list[Artefact]:
         """All there is, finished or not, oldest first."""
-        found = [p.parent for p in self.root.glob("*/*/spec.json")]
-        return [Artefact(self, p.parent.name, p.name) for p in sorted(found, key=lambda p: (p / "spec.json").stat().st_mtime)]
+        found = [p.parent for p in self.root.glob("*/*/spec.json") if not p.parent.is_symlink()]
+        return [
+            Artefact(self, p.parent.name, p.name)
+            for p in sorted(found, key=lambda p: (p / "spec.json").stat().st_mtime)
+        ]
 
     def lookup(self, word: str) -> Artefact | None:
         """An artefact by alias, fingerprint prefix or path; None if nothing is called so.
@@ -543,7 +582,7 @@ class Store:
         if "/" not in word and link.is_symlink():
             return self._at(link.resolve())
         if re.fullmatch(r"[0-9a-f]{6,32}", word):
-            found = [p for p in self.root.glob(f"*/{word}*") if (p / "spec.json").exists()]
+            found = [p for p in self.root.glob(f"*/{word}*") if (p / "spec.json").exists() and not p.is_symlink()]
             if len(found) > 1:
                 listed = ", ".join(f"{p.parent.name} {p.name[:12]}" for p in found)
                 raise UserError(f"{word} fits {len(found)} artefacts ({listed}); give more digits")
@@ -565,7 +604,9 @@ class Store:
         found = self.lookup(word)
         if found is None:
             names = [n for n, _ in self.names()]
-            raise UserError(f"nothing called {word!r} in {self.root}{did_you_mean(word, names)}; `embprobe ls` lists what is there")
+            raise UserError(
+                f"nothing called {word!r} in {self.root}{did_you_mean(word, names)}; `embprobe ls` lists what is there"
+            )
         return found
 
     def left_out(self, option: str, kinds: tuple[str, ...], given: list[Artefact]) -> Artefact:
@@ -584,7 +625,9 @@ class Store:
         ]
         dashed = option.replace("_", "-")
         if not found:
-            raise UserError(f"--{dashed} is missing and nothing in {self.root} fits; make one with `embprobe {kinds[0]}`")
+            raise UserError(
+                f"--{dashed} is missing and nothing in {self.root} fits; make one with `embprobe {kinds[0]}`"
+            )
         if len(found) > 1:
             listed = ", ".join(f"{a.stage} {a.short}" for a in found)
             raise UserError(f"--{dashed} is missing and {len(found)} artefacts fit ({listed}); name one")
@@ -603,8 +646,10 @@ class Store:
         link = self.root / "names" / alias
         link.parent.mkdir(exist_ok=True)
         target = Path("..") / artefact.stage / artefact.fingerprint
-        if link.is_symlink() and Path(os.readlink(link)) != target:
-            console.say(f"{alias} named {Path(os.readlink(link)).name[:10]} until now; it names {artefact.short} from here on")
+        if link.is_symlink() and link.readlink() != target:
+            console.say(
+                f"{alias} named {link.readlink().name[:10]} until now; it names {artefact.short} from here on"
+            )
         beside = link.with_name(f".{alias}.{os.getpid()}")
         beside.unlink(missing_ok=True)
         beside.symlink_to(target)

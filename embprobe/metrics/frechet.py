@@ -10,17 +10,39 @@ def moments(x_ND: Tensor) -> tuple[Tensor, Tensor]:
     return x.mean(0), x.T.cov()
 
 
-def frechet(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tensor) -> float:
+def square_root(cov: Tensor) -> Tensor:
+    """The symmetric root of a covariance (D,D); eigenvalues that rounding made negative count as 0."""
+    values, vectors = torch.linalg.eigh(cov)
+    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return root
+
+
+def frechet(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tensor, root_2: Tensor | None = None) -> float:
     """Squared Fréchet distance of two Gaussians; means (D,), covariances (D,D), f64.
 
-    Dowson & Landau 1982. tr √(Σ₁Σ₂) is the sum of the roots of the eigenvalues of Σ₁^½ Σ₂ Σ₁^½, which is symmetric: no
-    general matrix root, no imaginary part, and singular covariances are no special case.
+    Dowson & Landau 1982. tr √(Σ₁Σ₂) is the sum of the roots of the eigenvalues of Σ₂^½ Σ₁ Σ₂^½, which is symmetric: no
+    general matrix root, no imaginary part, and singular covariances are no special case. root_2: Σ₂^½ where at hand.
     """
-    values, vectors = torch.linalg.eigh(cov_1)
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ cov_2 @ root).clamp_min(0).sqrt().sum()
+    root = square_root(cov_2) if root_2 is None else root_2
+    cross = torch.linalg.eigvalsh(root @ cov_1 @ root).clamp_min(0).sqrt().sum()
     distance = (mean_1 - mean_2).square().sum() + cov_1.trace() + cov_2.trace() - 2 * cross
     return float(distance)
+
+
+def frechet_jackknife(x_ND: Tensor, mean: Tensor, cov: Tensor, groups_N: Tensor, groups: int) -> list[float]:
+    """Fréchet distances of x to a Gaussian with one group of x left out each; groups_N (N,) in [0, groups)."""
+    root, x = square_root(cov), x_ND.double()
+    centre = x.mean(0)
+    x = x - centre
+    total, square = x.sum(0), x.T @ x
+    found = []
+    for g in range(groups):
+        out = x[groups_N == g]
+        n = len(x) - len(out)
+        left = (total - out.sum(0)) / n
+        left_cov = (square - out.T @ out - n * left[:, None] * left) / (n - 1)
+        found.append(frechet(left + centre, left_cov, mean, cov, root))
+    return found
 
 
 def frechet_distance(x_ND: Tensor, y_MD: Tensor) -> float:

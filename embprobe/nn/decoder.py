@@ -76,10 +76,12 @@ class DecoderTask(Task):
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         found: dict[str, torch.optim.Optimizer] = {
-            "decoder": torch.optim.Adam(self.network.parameters(), self.rate, (0.5, 0.9))
+            "decoder": torch.optim.Adam(self.network.parameters(), self.rate, (0.5, 0.9), fused=True)
         }
         if self.discriminator is not None:
-            found["discriminator"] = torch.optim.Adam(self.discriminator.parameters(), self.rate, (0.5, 0.9))
+            found["discriminator"] = torch.optim.Adam(
+                self.discriminator.parameters(), self.rate, (0.5, 0.9), fused=True
+            )
         return found
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:

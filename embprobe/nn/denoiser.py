@@ -86,11 +86,8 @@ class DenoiserTask(Task):
         self.resident = resident
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        fused = next(self.network.parameters()).is_cuda
         parameters = self.network.parameters()
-        return {
-            "denoiser": torch.optim.AdamW(parameters, self.rate, (0.9, self.beta_2), weight_decay=0.01, fused=fused)
-        }
+        return {"denoiser": torch.optim.AdamW(parameters, self.rate, (0.9, self.beta_2), weight_decay=0.01, fused=True)}
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         latents_BKKd = batch["latents"] if self.resident is None else self.resident[batch["row"]]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from embprobe.engine import Task
 from embprobe.nn.mae import IMAGENET, MEASURE_EVERY, decay_groups, spread
-from embprobe.nn.vit import embed_patches, gather, pixels, random_crop, run_blocks, sincos_positions
+from embprobe.nn.vit import embed_patches, gather, pixels, random_crop, run_blocks, set_positions, sincos_positions
 
 TARGETS = 4
 GROUPS = 4  # context masks of similar size are run together, so that little of them is cut off
@@ -19,13 +19,16 @@ GROUPS = 4  # context masks of similar size are run together, so that little of 
 class IJEPA(Task):
     """`network` is the target encoder, a moving average of the context encoder."""
 
-    def __init__(self, vit: VisionTransformer, rate: float, steps: int, *, width: int, depth: int, momentum: float = 0.996) -> None:
+    network: VisionTransformer
+    positions: Tensor
+
+    def __init__(
+        self, vit: VisionTransformer, rate: float, steps: int, *, width: int, depth: int, momentum: float = 0.996
+    ) -> None:
         super().__init__()
-        length, dim = vit.pos_embed.shape[1:]
+        length, dim = set_positions(vit)
         self.grid, self.rate, self.steps = round(length**0.5), rate, steps
         self.momentum = min(momentum, 1 - 20 / max(steps, 40))  # its horizon stays under a twentieth of the run
-        with torch.no_grad():
-            vit.pos_embed.copy_(sincos_positions(self.grid, dim)[None])
         self.context = vit
         self.network = copy.deepcopy(vit).requires_grad_(False)
         self.enter = nn.Linear(dim, width)

@@ -7,7 +7,16 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from embprobe.engine import Task
-from embprobe.nn.vit import effective_rank, embed_patches, gather, pixels, random_crop, run_blocks, sincos_positions
+from embprobe.nn.vit import (
+    effective_rank,
+    embed_patches,
+    gather,
+    pixels,
+    random_crop,
+    run_blocks,
+    set_positions,
+    sincos_positions,
+)
 
 MEASURE_EVERY = 20  # steps between measurements of the embeddings' spread
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -16,13 +25,14 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class MAE(Task):
     """`network` is the encoder; the decoder is left behind after training."""
 
+    network: VisionTransformer
+    positions: Tensor
+
     def __init__(self, vit: VisionTransformer, rate: float, *, width: int, depth: int, masked: float = 0.75) -> None:
         super().__init__()
         self.network, self.rate, self.masked = vit, rate, masked
         self.patch = vit.patch_embed.patch_size[0]
-        length, dim = vit.pos_embed.shape[1:]
-        with torch.no_grad():
-            vit.pos_embed.copy_(sincos_positions(round(length**0.5), dim)[None])
+        length, dim = set_positions(vit)
         self.enter = nn.Linear(dim, width)
         self.hidden = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.register_buffer("positions", sincos_positions(round(length**0.5), width)[None])

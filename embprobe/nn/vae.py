@@ -130,7 +130,7 @@ class VAETask(Task):
         self.held_out = held_out
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"vae": torch.optim.Adam(self.network.parameters(), self.rate)}
+        return {"vae": torch.optim.Adam(self.network.parameters(), self.rate, fused=True)}
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         loss, error, divergence = self.network.loss(batch["embeddings"])

@@ -47,6 +47,15 @@ def sincos_positions(grid: int, width: int) -> Tensor:
     return nn.functional.pad(positions, (0, width - positions.shape[1]))
 
 
+def set_positions(vit: VisionTransformer) -> tuple[int, int]:
+    """Starts the positions from the fixed sine-cosine ones; returns (tokens, width)."""
+    assert vit.pos_embed is not None
+    length, width = vit.pos_embed.shape[1:]
+    with torch.no_grad():
+        vit.pos_embed.copy_(sincos_positions(round(length**0.5), width)[None])
+    return length, width
+
+
 def gather(x_BLD: Tensor, index_BM: Tensor) -> Tensor:
     """Tokens by index, (B,M,D)."""
     return x_BLD.gather(1, index_BM[:, :, None].expand(-1, -1, x_BLD.shape[2]))
@@ -55,7 +64,9 @@ def gather(x_BLD: Tensor, index_BM: Tensor) -> Tensor:
 def embed_patches(vit: VisionTransformer, images: Tensor) -> Tensor:
     """Patch tokens with positions, (B,L,D)."""
     tokens = vit.patch_embed(images).flatten(1, -2) if images.ndim == 4 else images
-    return tokens + vit.pos_embed
+    assert vit.pos_embed is not None
+    embedded: Tensor = tokens + vit.pos_embed
+    return embedded
 
 
 def run_blocks(vit: VisionTransformer, tokens: Tensor) -> Tensor:
@@ -74,7 +85,7 @@ def effective_rank(x_ND: Tensor) -> Tensor:
 
 
 def random_crop(images: Tensor, low: float, flip: bool) -> Tensor:
-    """Random resized crops, (B,3,S,S) → the same: area `low` to 1, aspect 3/4 to 4/3, bilinear; flipped at random if asked.
+    """Random resized crops, (B,3,S,S) → the same: area `low` to 1, aspect 3/4 to 4/3, bilinear; flipped if asked.
 
     Draws from the global generator.
     """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from embprobe.errors import UserError
 from embprobe.stage import Stage, opt
-from embprobe.store import Array, Artefact
+from embprobe.store import Array, Artefact, Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,9 @@ class Decode(Stage):
     size: int | None = opt("side of the decoded images in pixels; else that of the data set", None)
     width: int = opt("channels of the decoder's last level", 64)
     noise: float = opt("latents get noise of σ ~ U(0, this), in their own std", 0.3)
-    perceptual: Literal["lpips-vgg", "lpips-squeeze", "classifier", "none"] = opt("perceptual distance", "lpips-vgg")
+    perceptual: Literal["lpips-vgg", "lpips-squeeze", "classifier", "none"] | None = opt(
+        "perceptual distance; else classifier or lpips-vgg where its network is given, else none", None
+    )
     perceptual_weights: Path | None = opt("torchvision's VGG16 or SqueezeNet 1.1 weights file", None)
     lpips_heads: Path | None = opt("weights file of the LPIPS heads", None)
     classifier: Artefact | None = opt("a classify artefact, for --perceptual classifier", None, kinds=("classify",))
@@ -62,10 +64,22 @@ class Decode(Stage):
             raise UserError(f"--size is {self.size}; it must be at least 8")
         if self.rate <= 0:
             raise UserError(f"--rate is {self.rate}; it must be above 0")
-        if self.perceptual == "classifier" and self.classifier is None:
+        if self.chosen() == "classifier" and self.classifier is None:
             raise UserError("--perceptual classifier needs --classifier, a classify artefact")
-        if self.perceptual.startswith("lpips") and self.perceptual_weights is None:
-            raise UserError(missing_weights(self.perceptual))
+        if self.chosen().startswith("lpips") and self.perceptual_weights is None:
+            raise UserError(missing_weights(self.chosen()))
+
+    def chosen(self) -> str:
+        """The perceptual distance: as given, else by the network that is given, else none."""
+        if self.perceptual is not None:
+            return self.perceptual
+        if self.classifier is not None:
+            return "classifier"
+        return "none" if self.perceptual_weights is None else "lpips-vgg"
+
+    def spec(self) -> dict[str, Json]:
+        """The perceptual distance counts as resolved."""
+        return super().spec() | {"perceptual": self.chosen()}
 
     def check(self) -> None:
         latents, images = self.latents.array("latents"), self.source().array("images")
@@ -86,8 +100,12 @@ class Decode(Stage):
         import numpy as np
         import torch
 
+        from embprobe import console
         from embprobe.engine import Fit, device_of, fit, log_spaced
         from embprobe.nn.decoder import Decoder, DecoderTask
+
+        if self.perceptual is None:
+            console.say(f"--perceptual {self.chosen()} (not given)")
 
         latents, images = self.latents.array("latents"), self.source().array("images")
         split = self.source().array("split").read()
@@ -160,12 +178,12 @@ class Decode(Stage):
         """The perceptual distance, on the device."""
         from embprobe.nn.perceptual import ClassifierFeatures, load_lpips, read_tensors
 
-        if self.perceptual == "none":
+        if self.chosen() == "none":
             return None
-        if self.perceptual == "classifier" and self.classifier is not None:
+        if self.chosen() == "classifier" and self.classifier is not None:
             return ClassifierFeatures(read_tensors(self.classifier.file("weights.safetensors"))).to(device)
         trunk: Literal["lpips-vgg", "lpips-squeeze"] = (
-            "lpips-vgg" if self.perceptual == "lpips-vgg" else "lpips-squeeze"
+            "lpips-vgg" if self.chosen() == "lpips-vgg" else "lpips-squeeze"
         )
         return load_lpips(trunk, self.perceptual_weights, self.lpips_heads).to(device)
 

@@ -25,7 +25,9 @@ class Evaluate(Stage):
     The reference is the training split; the floor is real held-out images against it. Counts are matched.
     """
 
-    samples: Artefact = opt("samples, a decoder (its reconstructions), or a data set", kinds=("sample", "decode", "ingest"))
+    samples: Artefact = opt(
+        "samples, a decoder (its reconstructions), or a data set", kinds=("sample", "decode", "ingest")
+    )
     reference: Artefact = opt("the real images: a data set, or a folder or zip to ingest first", kinds=("ingest",))
     judge: Artefact | str | None = opt(
         "a classify artefact, inception, a classifier's weights file or an encoder; the data set's classifier if not given",
@@ -95,7 +97,9 @@ class Evaluate(Stage):
         found = {}
         for name, judge in judges.items():
             looked = {key: look(judge, name, key, rows, device, out) for key, rows in sets.items()}
-            found[name] = {"name": judge.name, "accuracy": judge.accuracy, **judge.facts} | self.measure(judge, looked, sets)
+            found[name] = {"name": judge.name, "accuracy": judge.accuracy, **judge.facts} | self.measure(
+                judge, looked, sets
+            )
             found[name]["weak"] = judge.accuracy is not None and judge.accuracy < 0.9
         for key, rows in sets.items():
             out.create(f"{key}_rows", (len(rows.rows),), "int64").write(rows.rows)
@@ -124,7 +128,9 @@ class Evaluate(Stage):
             return Rows(images, kept, label[kept] if label is not None else None, size)
 
         if len(made.rows) <= self.k or len(train) <= self.k:
-            raise UserError(f"{len(made.rows)} samples and {len(train)} training images; both must be more than --k {self.k}")
+            raise UserError(
+                f"{len(made.rows)} samples and {len(train)} training images; both must be more than --k {self.k}"
+            )
         found = {"samples": made, "train": real(train)}
         if len(held) > self.k:
             found["held_out"] = real(held)
@@ -151,14 +157,15 @@ class Evaluate(Stage):
 
         count = min(len(looked["samples"][0]), len(looked["train"][0]))
         train = cut(looked["train"], count)
-        made = figures(cut(looked["samples"], count), train, self.k, errors=True)
+        made = figures(cut(looked["samples"], count), train, self.k, errors=True, extrapolated=True)
         floor: dict[str, Json] = {}
         if "held_out" in looked:
             floor_count = min(count, len(looked["held_out"][0]))
-            floor = figures(cut(looked["held_out"], floor_count), cut(looked["train"], floor_count), self.k, errors=True)
+            held, train = cut(looked["held_out"], floor_count), cut(looked["train"], floor_count)
+            floor = figures(held, train, self.k, errors=False, extrapolated=True)
         found: dict[str, Json] = {"count": count, "floor_count": min(count, len(looked.get("held_out", train)[0]))}
         found["metrics"] = {k: {**v, "floor": floor.get(k, {}).get("value")} for k, v in made.items()}
-        found["features"] = train[0].shape[1]
+        found["features"] = int(train[0].shape[1])
         if judge.classes is None or looked["samples"][1] is None:
             found["metrics"].pop("tv", None)
             return found
@@ -178,7 +185,12 @@ class Evaluate(Stage):
             right = int(table.trace())
             low, high = wilson(right, len(judged))
             found["confusion"] = table.tolist()
-            found["metrics"]["asked_class"] = {"value": right / len(judged), "low": low, "high": high, "floor": judge.accuracy}
+            found["metrics"]["asked_class"] = {
+                "value": right / len(judged),
+                "low": low,
+                "high": high,
+                "floor": judge.accuracy,
+            }
             found["per_class"] = self.per_class(looked, sets, judge.classes)
         return found
 
@@ -200,7 +212,9 @@ class Evaluate(Stage):
             floor_count = min(count, len(part["held_out"][0])) if "held_out" in part else 0
             floor = {}
             if floor_count > self.k:
-                floor = figures(cut(part["held_out"], floor_count), cut(part["train"], floor_count), self.k, errors=False)
+                floor = figures(
+                    cut(part["held_out"], floor_count), cut(part["train"], floor_count), self.k, errors=False
+                )
             found[name] = {"count": count, "floor_count": floor_count} | {
                 k: {**v, "floor": floor.get(k, {}).get("value")} for k, v in values.items()
             }
@@ -218,6 +232,8 @@ class Rows:
 
     def batches(self) -> "Iterator[np.ndarray]":
         """u8 images (b,size,size,3)."""
+        from embprobe.judges import resized
+
         for start in range(0, len(self.rows), BATCH):
             images = self.images.take(self.rows[start : start + BATCH])
             yield images if images.shape[1] == self.size else resized(images, self.size)
@@ -245,16 +261,6 @@ def spread(rows: "np.ndarray", count: int, seed: int) -> "np.ndarray":
     return np.sort(np.random.default_rng([seed, 0xE7A1]).permutation(rows)[:count])
 
 
-def resized(images_BHWC: "np.ndarray", size: int) -> "np.ndarray":
-    """Antialiased bicubic to size × size, back to u8."""
-    import torch
-
-    from embprobe.encoders import preprocess
-
-    x = preprocess(torch.from_numpy(images_BHWC), size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic")
-    return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
 def look(judge: "Judge", name: str, key: str, rows: Rows, device: str, out: Artefact) -> "Judged":
     """Features and probabilities of a set, computed once and kept."""
     import torch
@@ -265,7 +271,9 @@ def look(judge: "Judge", name: str, key: str, rows: Rows, device: str, out: Arte
     if not out.has(f"{name}_{key}_features"):
         features, probabilities = features_of(judge, rows.batches(), device)
         if probabilities is not None:
-            out.create(f"{name}_{key}_probabilities", tuple(probabilities.shape), "float32").write(probabilities.numpy())
+            out.create(f"{name}_{key}_probabilities", tuple(probabilities.shape), "float32").write(
+                probabilities.numpy()
+            )
         out.create(f"{name}_{key}_features", tuple(features.shape), "float32").write(features.numpy())
         signals.check()
     known = out.has(f"{name}_{key}_probabilities")
@@ -283,10 +291,12 @@ def cut(looked: "Judged", count: int) -> "Judged":
     return looked[0][kept], None if looked[1] is None else looked[1][kept]
 
 
-def figures(made: "Judged", real: "Judged", k: int, *, errors: bool) -> dict[str, Any]:  # Any: JSON
-    """Every metric of one set against another of equal size, with 95 % intervals where `errors`."""
-    from embprobe.metrics.frechet import frechet, frechet_infinity, moments
-    from embprobe.metrics.intervals import centred, group_of, jackknife, jackknife_error, wilson
+def figures(
+    made: "Judged", real: "Judged", k: int, *, errors: bool, extrapolated: bool = False
+) -> dict[str, Any]:  # Any: JSON
+    """Every metric of one set against another of equal size, with 95 % intervals where `errors`, FD∞ where `extrapolated`."""
+    from embprobe.metrics.frechet import frechet, frechet_infinity, frechet_jackknife, moments
+    from embprobe.metrics.intervals import centred, group_of, jackknife_error, wilson
     from embprobe.metrics.kernel import kernel_distance, kernel_jackknife
     from embprobe.metrics.manifold import precision_recall
 
@@ -298,15 +308,17 @@ def figures(made: "Judged", real: "Judged", k: int, *, errors: bool) -> dict[str
         low, high = centred(value, error) if error is not None else (None, None)
         found[name] = {"value": value, "low": low, "high": high}
 
-    def distance(rows: "torch.Tensor") -> float:
-        return frechet(*moments(x[rows]), *reference)
-
-    put("fd", frechet(*moments(x), *reference), jackknife(distance, len(x)) if errors else None)
+    groups = min(20, len(x) // 2)
+    member = group_of(len(x), groups)
+    errors_of: dict[str, float | None] = {"fd": None, "kid": None}
     if errors:
+        errors_of["fd"] = jackknife_error(frechet_jackknife(x, *reference, member, groups))
+        errors_of["kid"] = jackknife_error(kernel_jackknife(x, y, member, groups))
+    put("fd", frechet(*moments(x), *reference), errors_of["fd"])
+    if extrapolated:
         put("fd_infinity", frechet_infinity(x, y), None)
         found["fd_infinity"]["reliable"] = min(len(x), len(y)) >= 4 * x.shape[1]
-    groups = min(20, len(x) // 2)
-    put("kid", kernel_distance(x, y), jackknife_error(kernel_jackknife(x, y, group_of(len(x), groups), groups)) if errors else None)
+    put("kid", kernel_distance(x, y), errors_of["kid"])
     precise, recalled = precision_recall(y, x, k)
     for name, hits in (("precision", precise), ("recall", recalled)):
         low, high = wilson(int(hits.sum()), len(hits))
@@ -316,7 +328,9 @@ def figures(made: "Judged", real: "Judged", k: int, *, errors: bool) -> dict[str
     return found
 
 
-def judged_scores(made: "torch.Tensor", real: "torch.Tensor", errors: bool, put: Callable[[str, float, float | None], None]) -> None:
+def judged_scores(
+    made: "torch.Tensor", real: "torch.Tensor", errors: bool, put: Callable[[str, float, float | None], None]
+) -> None:
     """The Inception-style score and the total variation of judged class shares."""
     from embprobe.metrics.intervals import jackknife
     from embprobe.metrics.scores import class_shares, inception_score, total_variation
@@ -329,4 +343,8 @@ def judged_scores(made: "torch.Tensor", real: "torch.Tensor", errors: bool, put:
         return total_variation(class_shares(judged[rows], classes), shares)
 
     put("score", inception_score(made), jackknife(lambda r: inception_score(made[r]), len(made)) if errors else None)
-    put("tv", total_variation(class_shares(judged, classes), shares), jackknife(variation, len(made)) if errors else None)
+    put(
+        "tv",
+        total_variation(class_shares(judged, classes), shares),
+        jackknife(variation, len(made)) if errors else None,
+    )

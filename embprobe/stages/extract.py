@@ -159,7 +159,9 @@ def write_chunks(embed: Embed, images: Array, array: Array, moments: Array, trai
                 rows = read[todo[position + 1]]
                 ahead = reader.submit(images.read, rows.start, rows.stop)
             tokens = embed(pixels)
-            writes.append(writer.submit(store_chunk, tokens, chunk, array, moments, train[read[chunk].start : read[chunk].stop]))
+            writes.append(
+                writer.submit(store_chunk, tokens, chunk, array, moments, train[read[chunk].start : read[chunk].stop])
+            )
             while len(writes) > 2:  # memory holds at most this many chunks
                 writes.pop(0).result()
             bar.advance(sizes[chunk])

@@ -77,7 +77,10 @@ class Pretrain(Stage):
         out.write_json("encoder.json", encoder_facts(description, self.objective))
         rows = [r for r in out.read_log() if "effective_rank" in r]
         if rows:
-            out.note(**{k: rows[-1][k] for k in ("loss", "std", "effective_rank")}, first_effective_rank=rows[0]["effective_rank"])
+            out.note(
+                **{k: rows[-1][k] for k in ("loss", "std", "effective_rank")},
+                first_effective_rank=rows[0]["effective_rank"],
+            )
         out.note(images_seen=self.steps * self.batch, parameters=sum(p.numel() for p in task.network.parameters()))
 
     def task(self, size: int) -> "tuple[dict[str, object], Task]":

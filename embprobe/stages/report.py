@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from embprobe.page import Cell
 
-COLUMNS = (  # key, header, digits, whether higher is better (None: no direction)
+Column = tuple[str, str, int, bool | None]
+Figure = tuple[float, float | None, float | None]  # value and the ends of its interval
+
+COLUMNS: tuple[Column, ...] = (  # key, header, digits, whether higher is better (None: no direction)
     ("fd", "FD ↓", 1, False),
     ("fd_infinity", "FD∞ ↓", 1, False),
     ("kid", "KID ↓", 4, False),
@@ -85,7 +88,7 @@ class Row:
 
     label: str
     count: int | None
-    values: dict[str, tuple[float, float | None, float | None]]
+    values: dict[str, Figure]
     is_floor: bool = False
 
     def json(self) -> dict[str, Json]:
@@ -148,7 +151,7 @@ class Study:
         rows += self.floor()
         return rows, [i for i, r in enumerate(rows) if r.is_floor]
 
-    def probed(self, embeddings: Artefact) -> dict[str, tuple[float, float | None, float | None]]:
+    def probed(self, embeddings: Artefact) -> dict[str, Figure]:
         """Linear, k-NN and pixel figures of a probe of these embeddings."""
         for probe in self.probes:
             if probe.inputs["embeddings"] == embeddings:
@@ -165,7 +168,7 @@ class Study:
         found: dict[str, Row] = {}
         for evaluation in self.final:
             judged = evaluation.read_json("metrics.json")["judges"]["judge"]
-            values = {
+            values: dict[str, Figure] = {
                 k: (v["floor"], None, None)
                 for k, v in judged["metrics"].items()
                 if v.get("floor") is not None and k != "asked_class"
@@ -187,21 +190,26 @@ class Study:
             accuracy = "" if judged["accuracy"] is None else f", {judged['accuracy']:.1%} accurate on held-out images"
             judges[judged["name"]] = f"{judged['name']}{accuracy}" + (" — a weak judge" if judged["weak"] else "")
         judge = f"Judged by {escape('; '.join(judges.values()))}." if judges else ""
-        return f'<p class="soft">{escape(", ".join(words))}. {judge} Small figures are 95 % intervals over samples; they leave out the spread over training seeds.</p>'
+        intervals = "Small figures are 95 % intervals over samples; they leave out the spread over training seeds."
+        return f'<p class="soft">{escape(", ".join(words))}. {judge} {intervals}</p>'
 
     def caution(self) -> str:
         """What the table does not show."""
         told = []
         judged = [e.read_json("metrics.json")["judges"]["judge"] for e in self.final]
         if any(not j["metrics"].get("fd_infinity", {}).get("reliable", True) for j in judged):
-            told.append("FD∞ wants at least four samples for each feature dimension and has fewer here: read it with care.")
+            told.append(
+                "FD∞ wants at least four samples for each feature dimension and has fewer here: read it with care."
+            )
         if any(j["count"] != j["floor_count"] for j in judged):
             told.append("The floor has fewer images than the samples (column n), which raises its FD.")
         if any(j["weak"] for j in judged):
             told.append("The judge is below 90 % accurate: class shares, score and asked class carry its mistakes.")
         seeds = {d.options.get("seed") for d in self.all if d.stage == "diffuse"}
         if len(seeds) < 2:
-            told.append("One training seed each: a difference of the size of the spread over seeds can't be told from luck.")
+            told.append(
+                "One training seed each: a difference of the size of the spread over seeds can't be told from luck."
+            )
         return f'<p class="soft">{" ".join(told)}</p>' if told else ""
 
 
@@ -219,7 +227,7 @@ def encoder_label(embeddings: Artefact) -> str:
     return str(made.options["objective"]) + ("" if made.options["steps"] or made.options["weights"] else " untrained")
 
 
-def single(metrics: dict[str, Json], key: str) -> dict[str, tuple[float, None, None]]:
+def single(metrics: dict[str, Json], key: str) -> dict[str, Figure]:
     value = metrics.get(key)
     return {} if value is None else {key: (value, None, None)}
 
@@ -227,7 +235,7 @@ def single(metrics: dict[str, Json], key: str) -> dict[str, tuple[float, None, N
 # ---- the table
 
 
-def table_cells(rows: list[Row], columns: list[tuple[str, str, int, bool | None]]) -> list[list["Cell"]]:
+def table_cells(rows: list[Row], columns: list[Column]) -> list[list["Cell"]]:
     """Text of every cell; the best of a column is marked."""
     from embprobe.page import Cell
 
@@ -250,7 +258,7 @@ def table_cells(rows: list[Row], columns: list[tuple[str, str, int, bool | None]
     return cells
 
 
-def csv_bytes(rows: list[Row], columns: list[tuple[str, str, int, bool | None]]) -> bytes:
+def csv_bytes(rows: list[Row], columns: list[Column]) -> bytes:
     """The table with values and interval ends at full precision."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
@@ -296,16 +304,16 @@ class Figures:
                 classes = made.read_json("classes.json")
                 rows = np.concatenate([np.nonzero(label == c)[0][:8] for c in range(min(10, len(classes)))])
                 caption += " (a class each row: " + ", ".join(classes[:10]) + ")" if len(set(label)) > 1 else ""
-            found += self.keep(f"samples {caption[:40]} {evaluation.short}", page.grid(images.take(rows), 8, scale=2), caption)
+            found += self.keep(f"samples {caption[:40]} {evaluation.short}", page.grid(images.take(rows), 8), caption)
         for images_of in [a for a in self.study.all if a.stage == "ingest"][:1]:
             rows = np.nonzero(images_of.array("split").read() == 0)[0]
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:SHOWN])
-            found += self.keep("real", page.grid(self.sized(images_of, rows), 8, scale=2), "real training images")
+            found += self.keep("real", page.grid(self.sized(images_of, rows), 8), "real training images")
         return f'<div class="row">{found}</div>' if found else ""
 
     def sized(self, images: Artefact, rows: "np.ndarray") -> "np.ndarray":
         """Real images at the size of the samples."""
-        from embprobe.stages.evaluate import resized
+        from embprobe.judges import resized
 
         sizes = [e.inputs["samples"].array("images").shape[1] for e in self.study.final]
         found = images.array("images").take(rows)
@@ -328,8 +336,10 @@ class Figures:
                 continue
             steps = ", ".join(str(s) for s in snapshots.attrs["steps"])
             label = self.study.label(latents.inputs["embeddings"])
-            sheet = page.grid(np.concatenate([*shown, real]), shown.shape[1], scale=2)
-            found += self.keep(f"reconstructions {label} {decoder.short}", sheet, f"{label}: after {steps} steps; originals last")
+            sheet = page.grid(np.concatenate([*shown, real]), shown.shape[1])
+            found += self.keep(
+                f"reconstructions {label} {decoder.short}", sheet, f"{label}: after {steps} steps; originals last"
+            )
         return f'<div class="row">{found}</div>' if found else ""
 
     def curves(self) -> str:
@@ -349,7 +359,9 @@ class Figures:
             series = {k: v for k, v in series.items() if len(v) > 1}
             if series:
                 chart = page.curves(series, "epochs (images seen ÷ training images)", name)
-                self.out.write_bytes(f"figures/curve-{key}.svg", chart[chart.index("<svg") : chart.index("</svg>") + 6].encode())
+                self.out.write_bytes(
+                    f"figures/curve-{key}.svg", chart[chart.index("<svg") : chart.index("</svg>") + 6].encode()
+                )
                 found += chart
         return f'<div class="row">{found}</div>' if found else ""
 
@@ -359,16 +371,22 @@ class Figures:
 
         found = ""
         for view in ("grid", "pooled"):
-            groups: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
+            groups: dict[str, dict[str, Figure]] = {}
             for probe in self.study.probes:
                 label = self.study.label(probe.inputs["embeddings"])
                 for name, factor in (probe.read_json("probe.json").get("factors") or {}).items():
                     kind = "accuracy" if factor["kind"] == "category" else "R²"
                     value = factor[view]
-                    groups.setdefault(f"{name} ({kind})", {})[label] = (value["value"], value.get("low"), value.get("high"))
+                    groups.setdefault(f"{name} ({kind})", {})[label] = (
+                        value["value"],
+                        value.get("low"),
+                        value.get("high"),
+                    )
             if groups:
                 chart = page.bars(groups, f"read linearly from the {'whole grid' if view == 'grid' else 'mean token'}")
-                self.out.write_bytes(f"figures/factors-{view}.svg", chart[chart.index("<svg") : chart.index("</svg>") + 6].encode())
+                self.out.write_bytes(
+                    f"figures/factors-{view}.svg", chart[chart.index("<svg") : chart.index("</svg>") + 6].encode()
+                )
                 found += chart
         return f'<div class="row">{found}</div>' if found else ""
 
@@ -389,9 +407,11 @@ class Figures:
             chosen = near.argsort()[:NEIGHBOURS]
             mine = evaluation.array("samples_rows").read()[chosen.numpy()]
             theirs = evaluation.array("train_rows").read()[nearest[chosen].numpy()]
-            sheet = np.concatenate([made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)])
-            caption = f"{self.study.sample_label(made)}: the {len(chosen)} samples nearest to a training image, which stands below"
-            found += self.keep(f"nearest {evaluation.short}", page.grid(sheet, len(chosen), scale=2), caption)
+            sheet = np.concatenate(
+                [made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)]
+            )
+            caption = f"{self.study.sample_label(made)}: the {len(chosen)} samples nearest to a training image (below each)"
+            found += self.keep(f"nearest {evaluation.short}", page.grid(sheet, len(chosen)), caption)
         return f'<div class="row">{found}</div>' if found else ""
 
 
@@ -439,4 +459,3 @@ def _words(options: dict[str, Json]) -> Iterator[str]:
         else:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             yield f" --{key.replace('_', '-')} {shlex.quote(text)}"
-

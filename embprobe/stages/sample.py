@@ -43,7 +43,9 @@ class Sample(Stage):
         "noise interval with guidance, in shares of the time, low and high", (0, 1)
     )
     labels: str | None = opt("balanced, empirical, or a class; for denoisers with classes", None)
-    milestone: float | None = opt("the denoiser at this saved step, or nearest to this share of its run; else the last", None)
+    milestone: float | None = opt(
+        "the denoiser at this saved step, or nearest to this share of its run; else the last", None
+    )
     seed: int = opt("seed of noise and labels", 0)
     precision: Literal["f32", "bf16"] = opt("of the denoiser's forward pass", "f32")
     batch: int = opt("samples per forward pass", 128, runtime=True)
@@ -91,7 +93,12 @@ class Sample(Stage):
 
     def spec(self) -> dict[str, Json]:
         interval = [float(share) for share in self.guidance_interval]
-        resolved = {"milestone": self.step(), "sampler": self.chosen(), "labels": self.label_plan(), "guidance_interval": interval}
+        resolved = {
+            "milestone": self.step(),
+            "sampler": self.chosen(),
+            "labels": self.label_plan(),
+            "guidance_interval": interval,
+        }
         return super().spec() | resolved
 
     def check(self) -> None:
@@ -150,8 +157,10 @@ class Sample(Stage):
                 signals.check()
         out.note(count=self.count, size=s, sampler=self.chosen(), steps=self.steps, guidance=self.guidance)
         out.note(labels=self.label_plan(), milestone=self.step(), spacing=SPACING[self.chosen()])
+
+    def deliver(self, out: Artefact) -> None:
         if self.png is not None:
-            write_png(images, self.png)
+            write_png(out.array("images"), self.png)
 
     def draw_labels(self, facts: Json) -> "np.ndarray | None":
         """Class ids (count,) i32: in turn, by the training shares in blocks as the noise, or all of one class."""

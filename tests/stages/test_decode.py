@@ -77,9 +77,18 @@ def test_asked_again_costs_nothing(store: Store, latents: Artefact, monkeypatch:
     assert make(Decode(latents=latents, **TINY), store) == first  # type: ignore[arg-type]
 
 
+def test_the_perceptual_distance_left_out_is_the_one_whose_network_is_given(
+    store: Store, latents: Artefact, squeezenet: Path
+) -> None:
+    assert Decode(latents=latents).spec()["perceptual"] == "none"
+    assert Decode(latents=latents, perceptual_weights=squeezenet).spec()["perceptual"] == "lpips-vgg"
+    assert Decode(latents=latents, classifier=latents).spec()["perceptual"] == "classifier"
+    assert store.open(Decode(latents=latents)) == store.open(Decode(latents=latents, perceptual="none"))
+
+
 def test_a_perceptual_distance_without_weights_says_what_to_download(latents: Artefact) -> None:
     with pytest.raises(UserError, match=r"vgg16-397923af\.pth.*--perceptual none"):
-        Decode(latents=latents)
+        Decode(latents=latents, perceptual="lpips-vgg")
 
 
 def test_pixels_survive_the_way_to_signed_and_back() -> None:

@@ -19,7 +19,7 @@ from tests.stages.conftest import CLASSES, outputs
 
 Killed = Callable[[Stage, Store, int], Artefact]
 TINY = {"width": 8, "steps": 10, "batch": 8, "device": "cpu"}
-DIT = {"network": "dit", "depth": 1}
+DIT = {"network": "dit", "depth": 1, "width": 16}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_preset_spelled_out_is_the_same_question(store: Store, latents: Artefa
 
 
 def test_the_schedule_is_shifted_by_the_size_of_the_latents(store: Store, latents: Artefact) -> None:
-    out = make(Diffuse(latents=latents, **TINY), store)  # type: ignore[arg-type]
+    out = make(Diffuse(latents=latents, **TINY | DIT), store)  # type: ignore[arg-type]
     assert out.metrics["shift"] == pytest.approx((4 * 4 * 4 / 4096) ** 0.5)
 
 
@@ -67,9 +67,9 @@ def test_killed_and_continued_equals_whole(
 
 
 def test_asked_again_costs_nothing(store: Store, latents: Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = make(Diffuse(latents=latents, **TINY), store)  # type: ignore[arg-type]
+    first = make(Diffuse(latents=latents, **TINY | DIT), store)  # type: ignore[arg-type]
     monkeypatch.setattr(Diffuse, "run", lambda *_: pytest.fail("it ran again"))
-    assert make(Diffuse(latents=latents, **TINY | {"device": "auto"}), store) == first  # type: ignore[arg-type]
+    assert make(Diffuse(latents=latents, **TINY | DIT | {"device": "auto"}), store) == first  # type: ignore[arg-type]
 
 
 def test_smaller_subsets_lie_in_larger_ones_and_hold_every_class(latents: Artefact) -> None:
@@ -83,7 +83,7 @@ def test_smaller_subsets_lie_in_larger_ones_and_hold_every_class(latents: Artefa
 def test_latents_that_do_not_fit_on_the_device_train_alike(
     store: Store, latents: Artefact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    stage = Diffuse(latents=latents, **TINY)  # type: ignore[arg-type]
+    stage = Diffuse(latents=latents, **TINY | DIT)  # type: ignore[arg-type]
     whole = make(stage, store)
     monkeypatch.setattr("embprobe.stages.diffuse.RESIDENT_BYTES", 0)
     assert outputs(make(stage, Store(tmp_path / "other"))) == outputs(whole)

@@ -27,7 +27,7 @@ def decoder(store: Store, latents: Artefact) -> Artefact:
 
 
 def denoiser_of(store: Store, latents: Artefact, **options: object) -> Artefact:
-    tiny = {"width": 8, "steps": 9, "batch": 8, "device": "cpu"}
+    tiny = {"network": "dit", "depth": 1, "width": 16, "steps": 9, "batch": 8, "device": "cpu"}
     return make(Diffuse(latents=latents, **tiny | options), store)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,131 @@
+"""What a stage is: its fields are its options and its fingerprint."""
+
+import os
+import typing
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from embprobe.content import file_hash, fingerprint
+from embprobe.errors import UserError
+from embprobe.make import make
+from embprobe.stage import build
+from embprobe.stages import STAGES
+from embprobe.stages.ingest import Ingest
+from embprobe.store import Artefact, Store
+from tests.tiny import Child, Toy, class_folder
+
+
+def asked(store: Store, **given: object) -> Toy:
+    return typing.cast(Toy, build(Toy, given, store, lambda stage: make(stage, store)))
+
+
+def test_words_become_typed_values(place: Store, tmp_path: Path) -> None:
+    (tmp_path / "w").write_text("x")
+    stage = asked(place, rows="1_000", seed="3", weights=str(tmp_path / "w"), batch=4.0)
+    assert (stage.rows, stage.seed, stage.weights, stage.batch) == (1000, 3, tmp_path / "w", 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rows": "abc"}, "--rows is 'abc'; it must be a whole number"),
+        ({"rows": "1.5"}, "it must be a whole number"),
+        ({"rows": True}, "it must be a whole number"),
+        ({"rows": "nan"}, "it must be a whole number"),
+        ({"rows": "inf"}, "it must be a whole number"),
+        ({"rows": [1]}, "it must be a whole number"),
+        ({"rows": 0}, "--rows is 0; it must be at least 1"),
+        ({"row": 3}, 'toy has no option \'row\'; did you mean "rows"'),
+    ],
+)
+def test_wrong_values_are_the_users_mistake(place: Store, given: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        asked(place, **given)
+    assert message in str(error.value)
+
+
+def test_an_artefact_of_another_kind_is_refused(place: Store) -> None:
+    toy = make(Toy(), place)
+    child = make(Child(toy=toy), place)
+    with pytest.raises(UserError, match=f"--toy: {child.short} was made by child, but child needs what toy makes"):
+        build(Child, {"toy": child.short}, place, lambda stage: make(stage, place))
+
+
+def test_where_and_how_fast_do_not_decide(place: Store, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("weights")
+    (tmp_path / "b").write_text("weights")
+    os.utime(tmp_path / "b", (1, 1))
+    one, other = Toy(weights=tmp_path / "a", batch=1), Toy(weights=tmp_path / "b", batch=9)
+    assert fingerprint(one.spec()) == fingerprint(other.spec())
+
+
+def test_contents_options_and_the_version_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("weights")
+    (tmp_path / "b").write_text("Weights")
+    asked = [Toy(), Toy(seed=1), Toy(rows=11), Toy(weights=tmp_path / "a"), Toy(weights=tmp_path / "b")]
+    prints = {fingerprint(stage.spec()) for stage in asked}
+    monkeypatch.setattr(Toy, "version", 2)
+    prints.add(fingerprint(Toy().spec()))
+    assert len(prints) == 6
+
+
+def test_a_file_that_changed_hashes_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("one")
+    first = file_hash(path)
+    path.write_text("two")
+    assert file_hash(path) != first
+    path.write_text("one")
+    assert file_hash(path) == first
+
+
+def test_the_table_of_hashes_may_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "a").write_text("one")
+    first = file_hash(tmp_path / "a")
+    (tmp_path / "cache" / "embprobe" / "hashes.json").write_text("{torn")
+    assert file_hash(tmp_path / "a") == first
+
+
+def test_a_folder_and_its_zip_are_the_same_question(place: Store, tmp_path: Path) -> None:
+    folder = class_folder(tmp_path / "Bilder ☕" / "my set", ["cat", "dög"], 6)
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w") as file:
+        for path in sorted(folder.rglob("*.png"), reverse=True):
+            file.write(path, Path("my set") / path.relative_to(folder))
+    asked = [place.open(Ingest(source=str(source), size=16)) for source in (folder, packed)]
+    assert asked[0].fingerprint == asked[1].fingerprint
+    moved = folder.rename(tmp_path / "moved")
+    assert place.open(Ingest(source=str(moved), size=16)).fingerprint == asked[0].fingerprint
+    (moved / "cat" / "000.png").rename(moved / "cat" / "zzz.png")
+    assert place.open(Ingest(source=str(moved), size=16)).fingerprint != asked[0].fingerprint
+
+
+def test_an_artefact_counts_by_its_fingerprint(place: Store) -> None:
+    toys = [make(Toy(seed=seed), place) for seed in (0, 1)]
+    assert Child(toy=toys[0]).spec()["toy"] == toys[0].fingerprint
+    assert Child(toy=toys[0]).inputs() == {"toy": toys[0]}
+    assert Child(toy=toys[0], parents=tuple(toys)).inputs()["parents.1"] == toys[1]
+
+
+@pytest.mark.parametrize("cls", STAGES.values(), ids=STAGES.keys())
+def test_every_field_has_its_help_and_a_type_the_shell_knows(cls: type) -> None:
+    from embprobe.cli import _metavar
+
+    hints = typing.get_type_hints(cls)
+    for field in fields(cls):
+        assert field.metadata["help"].strip(), field.name
+        assert _metavar(hints[field.name])
+        if hints[field.name] is Artefact:
+            assert field.metadata["kinds"], field.name
+
+
+@pytest.mark.parametrize("cls", STAGES.values(), ids=STAGES.keys())
+def test_where_and_how_fast_never_enter_a_fingerprint(cls: type) -> None:
+    runtime = {f.name for f in fields(cls) if f.metadata["runtime"]}
+    named = {f.name for f in fields(cls)}
+    assert named & {"device", "threads", "forward", "workers"} <= runtime
+    assert "seed" not in runtime
