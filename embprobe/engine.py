@@ -227,11 +227,12 @@ class Loop:
         if self.ema:
             self.ema.values = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
         for name, optimiser in self.optimisers.items():
+            owned = [p for g in optimiser.param_groups for p in g["params"]]
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
                 if key.startswith(f"opt.{name}."):
                     index, entry = key[len(f"opt.{name}.") :].split(".", 1)
-                    state.setdefault(int(index), {})[entry] = value
+                    state.setdefault(int(index), {})[entry] = _laid_out_as(owned[int(index)], value)
             optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
     def _load_milestone(self) -> None:
@@ -258,6 +259,11 @@ class Loop:
         values = {k: float(v) for k, v in self.task.scalars.items()}
         self.out.log(step=self.step, images=self.step * self.config.images_per_step, **values)
         return values
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value with the parameter's strides: fused optimisers walk both in the order of memory (channels-last)."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:

@@ -34,10 +34,10 @@ def show_list(store: Store, as_json: bool) -> None:
         return
     rows = []
     for a in found:
-        facts: Json = a.manifest if a.complete else {}
-        state = facts.get("finished", "")[:16].replace("T", " ") if a.complete else "unfinished"
-        taken = console.duration(facts["seconds"]) if a.complete else ""
-        held = console.size(facts["bytes"]) if a.complete else ""
+        state, taken, held = "unfinished", "", ""
+        if a.complete:
+            state = str(a.manifest["finished"])[:16].replace("T", " ")
+            taken, held = console.duration(a.manifest["seconds"]), console.size(a.manifest["bytes"])
         rows.append([a.stage, a.short, state, taken, held, " ".join(names.get(a.fingerprint, [])), summary(a)])
     if rows:
         console.table(["stage", "artefact", "finished", "time", "size", "name", "what"], rows)
@@ -64,8 +64,8 @@ def summary(artefact: Artefact) -> str:
 def show_artefact(artefact: Artefact, as_json: bool) -> None:
     """Everything about one artefact."""
     if as_json:
-        facts = artefact.manifest if artefact.complete else {"spec": artefact.spec, "options": artefact.options}
-        console.result_json({"path": str(artefact.path), "complete": artefact.complete, **facts})
+        known: Json = artefact.manifest if artefact.complete else {"spec": artefact.spec, "options": artefact.options}
+        console.result_json({"path": str(artefact.path), "complete": artefact.complete, **known})
         return
     console.result(f"{artefact.stage} {artefact.fingerprint}\n{artefact.path}")
     console.result(

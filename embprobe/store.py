@@ -482,8 +482,11 @@ class Artefact:
 
     def log(self, **row: Json) -> None:
         """Adds a line to log.jsonl."""
-        with (self.path / "log.jsonl").open("a") as file:
-            file.write(json.dumps(_finite(row)) + "\n")
+        with (self.path / "log.jsonl").open("ab+") as file:
+            end = file.tell()
+            file.seek(max(0, end - 1))
+            torn = b"" if file.read() in (b"", b"\n") else b"\n"  # of a line that a kill cut off
+            file.write(torn + json.dumps(_finite(row)).encode() + b"\n")
 
     def read_log(self) -> list[dict[str, Json]]:
         """The rows of log.jsonl; a torn last line is left out."""

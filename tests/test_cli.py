@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from tests.conftest import Shell, Zoo, finish, start
 SCENES = ("ingest", "--source", "planted", "--count", "6000", "--size", "48", "--store")
 
 
-def until_begun(store: Path) -> None:
-    """Waits for the first chunk of images."""
+def until_begun(store: Path, process: "subprocess.Popen[str]") -> None:
+    """Waits until the process holds the artefact and has written images."""
     for _ in range(600):
-        if list(store.glob("ingest/*/data.zarr/images/c/0/0/0/0")):
+        locks = [path.read_text() for path in store.glob("ingest/*/.lock")]
+        if any(f'"pid": {process.pid},' in lock for lock in locks) and list(store.glob("ingest/*/data.zarr/images/c/*")):
             return
         time.sleep(0.05)
     pytest.fail("it did not begin")
@@ -45,14 +47,9 @@ def test_a_defect_shows_its_traceback_and_exits_with_1(shell: Shell, monkeypatch
 
 
 def test_signals_stop_it_and_the_same_command_continues(tmp_path: Path) -> None:
-    for number, (signum, code) in enumerate(
-        ((signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, -signal.SIGINT))
-    ):
+    for signum, code in ((signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, -signal.SIGINT)):
         process = start(*SCENES, tmp_path)
-        if number == 0:
-            until_begun(tmp_path)
-        else:
-            time.sleep(1.5)
+        until_begun(tmp_path, process)
         process.send_signal(signum)
         stopped = finish(process)
         assert stopped.code == code, stopped.err
@@ -67,7 +64,7 @@ def test_signals_stop_it_and_the_same_command_continues(tmp_path: Path) -> None:
 
 def test_of_two_that_want_the_same_one_works_and_one_waits(tmp_path: Path) -> None:
     first = start(*SCENES, tmp_path)
-    until_begun(tmp_path)
+    until_begun(tmp_path, first)
     hasty = finish(start(*SCENES, tmp_path, "--no-wait"))
     assert hasty.code == 75 and f"is being made by process {first.pid}" in hasty.lines[-1]
     second = start(*SCENES, tmp_path)
@@ -80,7 +77,7 @@ def test_of_two_that_want_the_same_one_works_and_one_waits(tmp_path: Path) -> No
 
 def test_one_who_waits_takes_over_from_the_dead(tmp_path: Path) -> None:
     first = start(*SCENES, tmp_path)
-    until_begun(tmp_path)
+    until_begun(tmp_path, first)
     second = start(*SCENES, tmp_path)
     time.sleep(1.0)
     first.kill()

@@ -102,6 +102,33 @@ def test_stopped_at_any_step_and_continued_equals_whole(
     assert trained(out) == whole
 
 
+class Convolution(Pair):
+    """Weights that lie channels-last, under a fused optimiser."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten())
+        self.network.to(memory_format=torch.channels_last)
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        fused = torch.optim.AdamW(self.network.parameters(), lr=1e-2, fused=True)
+        return super().optimisers() | {"network": fused}
+
+    def after(self, step: int) -> None:
+        """Nothing follows."""
+
+
+def test_weights_laid_out_channels_last_continue_bit_equal(
+    out: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = trained(Store(tmp_path / "whole").open(Toy()), Convolution())
+    monkeypatch.setattr(signals, "_received", [15])
+    with pytest.raises(Interrupted):
+        trained(out, Convolution())
+    monkeypatch.setattr(signals, "_received", [])
+    assert trained(out, Convolution()) == expected
+
+
 @pytest.mark.parametrize("at", [1, 5, 12, 20])
 def test_killed_between_checkpoints_and_continued_equals_whole(
     out: Artefact, whole: dict[str, str], at: int, monkeypatch: pytest.MonkeyPatch

@@ -70,8 +70,11 @@ def test_the_time_of_all_runs_is_counted(place: Store, monkeypatch: pytest.Monke
     out = place.open(Toy())
     out.path.mkdir(parents=True)
     out.log(event="stopped", seconds=100.0)
-    (out.path / "log.jsonl").open("a").write('{"torn')
-    assert make(Toy(), place).manifest["seconds"] >= 100
+    with (out.path / "log.jsonl").open("a") as file:
+        file.write('{"torn')
+    made = make(Toy(), place)
+    assert made.manifest["seconds"] >= 100
+    assert [row["event"] for row in made.read_log()] == ["stopped", "finished"]
 
 
 # ---- a full disk

@@ -7,6 +7,7 @@ from embprobe.stages.decode import Decode
 from embprobe.stages.diffuse import Diffuse
 from embprobe.stages.evaluate import Evaluate
 from embprobe.stages.extract import Extract
+from embprobe.stages.features import Features
 from embprobe.stages.ingest import Ingest
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
@@ -21,6 +22,7 @@ FLOW: tuple[type[Stage], ...] = (
     Diffuse,
     Decode,
     Classify,
+    Features,
     Sample,
     Evaluate,
     Probe,

@@ -39,6 +39,7 @@ class Evaluate(Stage):
     k: int = opt("neighbours that span the manifolds of precision and recall", 3)
     limit: int = opt("most samples and reference images used", 50_000)
     seed: int = opt("seed of which images are used where there are more", 0)
+    real: Artefact | None = opt("features of the reference; made if not given", None, runtime=True, kinds=("features",))
     device: str = opt("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
     def __post_init__(self) -> None:
@@ -47,17 +48,35 @@ class Evaluate(Stage):
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1")
 
     def prepare(self, first: Callable[[Stage], Artefact]) -> Self:
-        """Without --judge, the data set's classifier is made first; without classes, Inception."""
-        if self.judge is not None or not self.reference.complete:
+        """Without --judge, the data set's classifier is made first; then the judge looks at the reference, once."""
+        if not self.reference.complete:
             return self
+        stage = self if self.judge is not None else replace(self, judge=self.usual_judge(first))
+        if not stage.samples.complete or stage.real is not None:
+            return stage
+        from embprobe.stages.features import Features
+
+        assert stage.judge is not None
+        look = Features(
+            images=self.reference,
+            judge=stage.judge,
+            size=stage.samples.metrics["size"],
+            limit=self.limit,
+            seed=self.seed,
+            device=self.device,
+        )
+        return replace(stage, real=first(look))
+
+    def usual_judge(self, first: Callable[[Stage], Artefact]) -> Artefact | str:
+        """The data set's classifier; without classes, Inception."""
         if (self.reference.metrics.get("classes") or 0) > 1:
             from embprobe.stages.classify import Classify
 
-            return replace(self, judge=first(Classify(images=self.reference)))
+            return first(Classify(images=self.reference))
         from embprobe.judges import inception_there
 
         if inception_there():
-            return replace(self, judge="inception")
+            return "inception"
         raise UserError(
             f"{self.reference.stage} {self.reference.short} has no classes to train a judge on; give --judge inception (with "
             "its weights on this machine), --judge FILE (a torchvision classifier's weights) or --judge ENCODER"
@@ -65,14 +84,7 @@ class Evaluate(Stage):
 
     def spec(self) -> dict[str, Json]:
         """A weights file counts by its content; Inception only where it is there."""
-        from pathlib import Path
-
-        from embprobe.content import file_hash
-
-        found = super().spec()
-        if isinstance(self.judge, str) and Path(self.judge).is_file():
-            found["judge"] = file_hash(Path(self.judge))
-        return found
+        return super().spec() | (judge_by_content(self.judge) if self.judge is not None else {})
 
     def check(self) -> None:
         if isinstance(self.judge, Artefact) and self.judge.stage == "classify":
@@ -96,7 +108,8 @@ class Evaluate(Stage):
         device = device_of(self.device)
         found = {}
         for name, judge in judges.items():
-            looked = {key: look(judge, name, key, rows, device, out) for key, rows in sets.items()}
+            real = self.real if name == "judge" else None
+            looked = {key: look(judge, name, key, rows, device, out, real) for key, rows in sets.items()}
             found[name] = {"name": judge.name, "accuracy": judge.accuracy, **judge.facts} | self.measure(
                 judge, looked, sets
             )
@@ -112,13 +125,11 @@ class Evaluate(Stage):
 
     def sets(self) -> "dict[str, Rows]":
         """Samples, the training images they are compared with, and held-out images for the floor."""
-        import numpy as np
+        from embprobe.stages.features import splits
 
         made = sample_rows(self.samples, self.limit, self.seed)
-        split = self.reference.array("split").read()
-        train, held = np.nonzero(split == 0)[0], np.nonzero(split == 1)[0]
-        if not len(held):
-            held = np.nonzero(split == 2)[0]
+        parts = splits(self.reference.array("split").read())
+        train, held = parts["train"], parts["held_out"]
         images = self.reference.array("images")
         label = self.reference.array("label").read() if self.reference.has("label") else None
         size = made.images.shape[1]
@@ -261,24 +272,49 @@ def spread(rows: "np.ndarray", count: int, seed: int) -> "np.ndarray":
     return np.sort(np.random.default_rng([seed, 0xE7A1]).permutation(rows)[:count])
 
 
-def look(judge: "Judge", name: str, key: str, rows: Rows, device: str, out: Artefact) -> "Judged":
-    """Features and probabilities of a set, computed once and kept."""
-    import torch
+def look(
+    judge: "Judge", name: str, key: str, rows: Rows, device: str, out: Artefact, real: Artefact | None
+) -> "Judged":
+    """Features and probabilities of a set: of real images from what was kept, else computed here and kept."""
+    import numpy as np
 
+    if real is not None and key != "samples":
+        return seen(real, key, np.searchsorted(real.array(f"{key}_rows").read(), rows.rows))
+    keep(judge, f"{name}_{key}", rows, device, out)
+    return seen(out, f"{name}_{key}", np.arange(len(rows.rows)))
+
+
+def keep(judge: "Judge", key: str, rows: Rows, device: str, out: Artefact) -> None:
+    """Writes `KEY_features` (n,F) and, from a classifier, `KEY_probabilities` (n,C)."""
     from embprobe import signals
     from embprobe.judges import features_of
 
-    if not out.has(f"{name}_{key}_features"):
-        features, probabilities = features_of(judge, rows.batches(), device)
-        if probabilities is not None:
-            out.create(f"{name}_{key}_probabilities", tuple(probabilities.shape), "float32").write(
-                probabilities.numpy()
-            )
-        out.create(f"{name}_{key}_features", tuple(features.shape), "float32").write(features.numpy())
-        signals.check()
-    known = out.has(f"{name}_{key}_probabilities")
-    probabilities = torch.from_numpy(out.array(f"{name}_{key}_probabilities").read()) if known else None
-    return torch.from_numpy(out.array(f"{name}_{key}_features").read()), probabilities
+    if out.has(f"{key}_features"):
+        return
+    features, probabilities = features_of(judge, rows.batches(), device)
+    if probabilities is not None:
+        out.create(f"{key}_probabilities", tuple(probabilities.shape), "float32").write(probabilities.numpy())
+    out.create(f"{key}_features", tuple(features.shape), "float32").write(features.numpy())
+    signals.check()
+
+
+def seen(artefact: Artefact, key: str, places: "np.ndarray") -> "Judged":
+    """Kept features, and probabilities where there are any, of some places."""
+    import torch
+
+    features = torch.from_numpy(artefact.array(f"{key}_features").take(places))
+    if not artefact.has(f"{key}_probabilities"):
+        return features, None
+    return features, torch.from_numpy(artefact.array(f"{key}_probabilities").take(places))
+
+
+def judge_by_content(judge: Artefact | str) -> dict[str, Json]:
+    """A judge that is a weights file, by what is in it."""
+    from pathlib import Path
+
+    from embprobe.content import file_hash
+
+    return {"judge": file_hash(Path(judge))} if isinstance(judge, str) and Path(judge).is_file() else {}
 
 
 def cut(looked: "Judged", count: int) -> "Judged":

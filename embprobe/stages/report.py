@@ -28,6 +28,7 @@ COLUMNS: tuple[Column, ...] = (  # key, header, digits, whether higher is better
     ("precision", "precision ↑", 3, True),
     ("recall", "recall ↑", 3, True),
     ("asked_class", "asked class ↑", 3, True),
+    ("gaussian_fd", "FD of Gaussian latents", 1, None),
     ("rfd", "FD of recon. ↓", 1, False),
     ("psnr", "PSNR ↑", 1, True),
     ("r2", "VAE R²", 3, None),
@@ -109,7 +110,7 @@ class Study:
     @cached_property
     def final(self) -> list[Artefact]:
         """Evaluations of finished denoisers."""
-        return [a for a in self.of_samples if not at_milestone(a.inputs["samples"])]
+        return [a for a in self.of_samples if not at_milestone(a.inputs["samples"]) and not is_control(a.inputs["samples"])]
 
     def label(self, embeddings: Artefact) -> str:
         """The encoder's name, with what tells it from others of the same name."""
@@ -139,10 +140,11 @@ class Study:
             covered.add(embeddings)
             judged = evaluation.read_json("metrics.json")["judges"]["judge"]
             values = {k: (v["value"], v.get("low"), v.get("high")) for k, v in judged["metrics"].items()}
-            for found in self.of_decoders:
-                if found.inputs["samples"] == decoder:
-                    fd = found.read_json("metrics.json")["judges"]["judge"]["metrics"]["fd"]
-                    values["rfd"] = (fd["value"], fd.get("low"), fd.get("high"))
+            controls = [a for a in self.of_samples if is_control(a.inputs["samples"])]
+            drawn = [a for a in controls if a.inputs["samples"].inputs["decoder"] == decoder]
+            rebuilt = [a for a in self.of_decoders if a.inputs["samples"] == decoder]
+            for key, found in (("rfd", rebuilt), ("gaussian_fd", drawn)):
+                values |= {key: fd_of(found[0])} if found else {}
             values |= single(decoder.metrics, "psnr") | single(latents.metrics, "r2") | self.probed(embeddings)
             rows.append(Row(self.sample_label(samples), judged["count"], values))
         for probe in self.probes:
@@ -217,6 +219,17 @@ def at_milestone(samples: Artefact) -> bool:
     """Whether samples come from a denoiser before its last step."""
     step = samples.spec.get("milestone")
     return step is not None and step != samples.inputs["denoiser"].spec["steps"]
+
+
+def is_control(samples: Artefact) -> bool:
+    """Whether samples were drawn without the denoiser, each channel alone."""
+    return samples.spec.get("sampler") == "gaussian"
+
+
+def fd_of(evaluation: Artefact) -> Figure:
+    """Fréchet distance with the ends of its interval."""
+    fd = evaluation.read_json("metrics.json")["judges"]["judge"]["metrics"]["fd"]
+    return fd["value"], fd.get("low"), fd.get("high")
 
 
 def encoder_label(embeddings: Artefact) -> str:
@@ -351,6 +364,8 @@ class Figures:
             series: dict[str, list[tuple[float, float]]] = {}
             for evaluation in self.study.of_samples:
                 made = evaluation.inputs["samples"]
+                if is_control(made):
+                    continue
                 denoiser = made.inputs["denoiser"]
                 step = made.spec.get("milestone") or denoiser.spec["steps"]
                 epochs = denoiser.metrics["epochs"] * step / denoiser.spec["steps"]
@@ -402,7 +417,8 @@ class Figures:
         for evaluation in self.study.final:
             made = evaluation.inputs["samples"]
             features = torch.from_numpy(evaluation.array("judge_samples_features").read())
-            real = torch.from_numpy(evaluation.array("judge_train_features").read())
+            places = np.searchsorted(evaluation.inputs["real"].array("train_rows").read(), evaluation.array("train_rows").read())
+            real = torch.from_numpy(evaluation.inputs["real"].array("train_features").take(places))
             near, nearest = squared_distances(features, real).min(1)
             chosen = near.argsort()[:NEIGHBOURS]
             mine = evaluation.array("samples_rows").read()[chosen.numpy()]

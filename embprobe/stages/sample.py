@@ -20,6 +20,7 @@ SPACING = {
     "ddim": "leading, offset 1, to the first of 1000 levels, no clipping",
     "dpm++": "evenly from the last time to 0, no clipping",
     "euler": "even in time, then shifted",
+    "gaussian": "none: each channel drawn alone, with the training latents' mean and std",
 }
 
 
@@ -34,8 +35,8 @@ class Sample(Stage):
     decoder: Artefact = opt("a decode artefact made from the same latents", kinds=("decode",))
     count: int = opt("how many", 5000)
     steps: int = opt("steps of the sampler", 50)
-    sampler: Literal["ddim", "dpm++", "euler"] | None = opt(
-        "ddim or dpm++ for epsilon and v, euler or dpm++ for flow", None
+    sampler: Literal["ddim", "dpm++", "euler", "gaussian"] | None = opt(
+        "ddim or dpm++ for epsilon and v, euler or dpm++ for flow; gaussian draws each channel alone, as a control", None
     )
     eta: float = opt("share of fresh noise in DDIM; 0 is deterministic", 0.0)
     guidance: float = opt("classifier-free guidance; 1 is none", 1.0)
@@ -89,6 +90,8 @@ class Sample(Stage):
 
     def label_plan(self) -> str | None:
         """How labels are chosen: as given, else balanced; None for a denoiser without classes."""
+        if self.chosen() == "gaussian":
+            return None
         return (self.labels or "balanced") if self.denoiser.spec["conditional"] else self.labels
 
     def spec(self) -> dict[str, Json]:
@@ -110,7 +113,8 @@ class Sample(Stage):
                 f"denoiser {self.denoiser.short} was trained on latents {ours.short}, decoder {self.decoder.short} on "
                 f"{theirs.short}; give a --decoder made from {ours.short}"
             )
-        check_sampler(self.chosen(), self.denoiser.spec["objective"])
+        if self.chosen() != "gaussian":
+            check_sampler(self.chosen(), self.denoiser.spec["objective"])
         self.check_labels()
         if self.milestone is not None and self.step() not in self.saved():
             listed = ", ".join(str(step) for step in self.saved())
@@ -223,6 +227,8 @@ class Denoiser:
 
         stage, description = self.stage, self.description
         shape = (description.channels, description.side, description.side)
+        if stage.chosen() == "gaussian":
+            return diffusion.noise_blocks(stage.seed, first, count, shape)
         network: diffusion.Network = self.network
         label_B = None if label_B is None else label_B.to(self.device)
         if label_B is not None and description.classes is not None and stage.guidance != 1:
