@@ -233,7 +233,9 @@ class Loop:
                 if key.startswith(f"opt.{name}."):
                     index, entry = key[len(f"opt.{name}.") :].split(".", 1)
                     state.setdefault(int(index), {})[entry] = _laid_out_as(owned[int(index)], value)
+            groups = optimiser.param_groups
             optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+            optimiser.param_groups = groups  # loading makes new ones; a task may hold on to these
 
     def _load_milestone(self) -> None:
         for step in reversed(milestone_steps(self.out)):

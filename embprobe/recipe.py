@@ -170,6 +170,8 @@ def _step(entry: Value, environment: Environment, recipe: Recipe, base: Path, pl
     given = {str(k).replace("-", "_"): _resolve(_placed(v, base), environment, place) for k, v in options.items()}
     name = str(given.pop("as", stage))
     label = str(given.pop("label", name))
+    if name in environment and not _made(environment[name]):
+        raise UserError(f"{place}: {name!r} already names a value of `set` or `for`; call the step otherwise with `as`")
     recipe.steps.append(Step(STAGES[stage], label, given))
     environment[name] = Ref(len(recipe.steps) - 1)
 
@@ -189,6 +191,10 @@ def _resolve(value: Value, environment: Environment, place: str) -> Value:
         return _lookup(whole[1] or whole[2], environment, place)
     text = NAME.sub(lambda m: str(_lookup(m[1] or m[2], environment, place)), value)
     return Placed.at(value.base, text) if isinstance(value, Placed) else text
+
+
+def _made(value: Value) -> bool:
+    return isinstance(value, Ref) or (isinstance(value, list) and any(map(_made, value)))
 
 
 def _lookup(name: str, environment: Environment, place: str) -> Value:

@@ -28,6 +28,7 @@ from embprobe.stages.decode import Decode
 from embprobe.stages.diffuse import Diffuse
 from embprobe.stages.evaluate import Evaluate
 from embprobe.stages.extract import Extract
+from embprobe.stages.features import Features
 from embprobe.stages.ingest import Ingest
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
@@ -46,8 +47,14 @@ STAGES: dict[str, Callable[[Made], Stage]] = {
     "decode": lambda made: Decode(latents=made["compress"], gan_start=4, **tiny.DECODE | {"steps": 10}),
     "classify": lambda made: Classify(images=made["ingest"], **tiny.CLASSIFY | {"steps": 5}),
     "sample": lambda made: Sample(denoiser=made["diffuse"], decoder=made["decode"], **tiny.SAMPLE | {"count": 64}),
+    "features": lambda made: Features(images=made["ingest"], judge=made["classify"], size=16, device="cpu"),
     "evaluate": lambda made: Evaluate(
-        samples=made["sample"], reference=made["ingest"], judge=made["classify"], inception=False, device="cpu"
+        samples=made["sample"],
+        reference=made["ingest"],
+        judge=made["classify"],
+        real=made["features"],
+        inception=False,
+        device="cpu",
     ),
     "probe": lambda made: Probe(embeddings=made["extract"], device="cpu"),
 }
@@ -66,13 +73,18 @@ class Count:
 
 def shrink() -> None:
     """Many small chunks and frequent checkpoints, so that there is something to continue."""
-    import timm  # noqa: F401
+    import pkgutil
+    from importlib import import_module
+
     import torch
     import zarr  # noqa: F401
 
-    from embprobe import engine, judges  # noqa: F401
+    from embprobe import engine, judges, metrics, nn  # noqa: F401
     from embprobe.stages import extract, ingest, sample
 
+    for package in (nn, metrics):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
     torch.set_num_threads(1)
     ingest.CHUNK_BYTES = 8 * 3 * 16 * 16
     extract.CHUNK_BYTES = 8 * 2 * 4 * 4 * 16
@@ -134,7 +146,9 @@ def study(root: Path, moments: int, seed: int) -> list[Count]:
             if whole(stage, store).ledger.sums == made[name].ledger.sums:
                 count.equal += 1
                 shutil.rmtree(store.root)
-        sys.stderr.write(f"{name:<10} {count.equal} of {count.killed} equal, {count.begun} begun, {count.seconds:.1f} s\n")
+        sys.stderr.write(
+            f"{name:<10} {count.equal} of {count.killed} equal, {count.begun} begun, {count.seconds:.1f} s\n"
+        )
         counts.append(count)
     return counts
 

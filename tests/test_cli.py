@@ -10,14 +10,16 @@ import pytest
 
 from tests.conftest import Shell, Zoo, finish, start
 
-SCENES = ("ingest", "--source", "planted", "--count", "6000", "--size", "48", "--store")
+SCENES = ("ingest", "--source", "planted", "--count", "4000", "--size", "48", "--store")
 
 
 def until_begun(store: Path, process: "subprocess.Popen[str]") -> None:
     """Waits until the process holds the artefact and has written images."""
     for _ in range(600):
         locks = [path.read_text() for path in store.glob("ingest/*/.lock")]
-        if any(f'"pid": {process.pid},' in lock for lock in locks) and list(store.glob("ingest/*/data.zarr/images/c/*")):
+        if any(f'"pid": {process.pid},' in lock for lock in locks) and list(
+            store.glob("ingest/*/data.zarr/images/c/*")
+        ):
             return
         time.sleep(0.05)
     pytest.fail("it did not begin")
@@ -29,21 +31,39 @@ def test_stdout_is_one_absolute_path(zoo: Zoo, shell: Shell) -> None:
 
 
 def test_or_json(zoo: Zoo, shell: Shell) -> None:
-    done = shell("extract", "--images", "images", "--encoder", "random:vit-16x1-h2-p4", "--json", "--store", zoo.store.root)
+    done = shell(
+        "extract", "--images", "images", "--encoder", "random:vit-16x1-h2-p4", "--json", "--store", zoo.store.root
+    )
     assert json.loads(done.out)["path"] == str(zoo["embeddings"].path)
 
 
 def test_an_input_left_out_is_named_on_stderr(zoo: Zoo, shell: Shell) -> None:
-    done = shell("sample", "--denoiser", "denoiser", "--decoder", "decoder", "--count", 24, "--steps", 3, "--store", zoo.store.root)
+    done = shell(
+        "sample",
+        "--denoiser",
+        "denoiser",
+        "--decoder",
+        "decoder",
+        "--count",
+        24,
+        "--steps",
+        3,
+        "--store",
+        zoo.store.root,
+    )
     assert done.out == f"{zoo['samples'].path}\n"
     done = shell("probe", "--store", zoo.store.root)
     assert done.code == 2 and zoo["embeddings"].short in done.err and zoo["flat_embeddings"].short in done.err
 
 
-def test_a_defect_shows_its_traceback_and_exits_with_1(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_defect_shows_its_traceback_and_exits_with_1(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("embprobe.inspection.show_list", lambda *_: 1 / 0)
     done = shell("ls", "--store", tmp_path)
-    assert done.code == 1 and "ZeroDivisionError" in done.err and done.lines[-1].startswith("embprobe: this is a defect")
+    assert (
+        done.code == 1 and "ZeroDivisionError" in done.err and done.lines[-1].startswith("embprobe: this is a defect")
+    )
 
 
 def test_signals_stop_it_and_the_same_command_continues(tmp_path: Path) -> None:

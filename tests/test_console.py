@@ -45,7 +45,9 @@ def test_progress_is_plain_lines_where_stderr_is_no_terminal(
     said = capsys.readouterr().err
     assert "\r" not in said and "\x1b" not in said
     lines = said.splitlines()
-    assert lines[0].startswith("embedding 1/4") and "img/s" in lines[0] and "left" in lines[0] and "loss 0.25" in lines[0]
+    assert (
+        lines[0].startswith("embedding 1/4") and "img/s" in lines[0] and "left" in lines[0] and "loss 0.25" in lines[0]
+    )
     assert lines[-1].startswith("embedding 4/4") and " in " in lines[-1]
 
 
@@ -55,7 +57,8 @@ def test_tables_align_and_put_numbers_right(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(1.24, "1.2 s"), (59, "59 s"), (61, "1 min 01 s"), (119.7, "2 min 00 s"), (7260, "2 h 01 min")]
+    ("seconds", "text"),
+    [(1.24, "1.2 s"), (59, "59 s"), (61, "1 min 01 s"), (119.7, "2 min 00 s"), (7260, "2 h 01 min")],
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert console.duration(seconds) == text

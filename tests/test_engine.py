@@ -30,13 +30,16 @@ class Pair(Task):
         self.poison = list(poison)
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        network = torch.optim.AdamW(self.network.parameters(), lr=1e-2)
+        self.groups = network.param_groups
         return {
-            "network": torch.optim.AdamW(self.network.parameters(), lr=1e-2),
+            "network": network,
             "critic": torch.optim.Adam(self.critic.parameters(), lr=1e-2),
         }
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         x = batch["x"]
+        self.groups[0]["weight_decay"] = step / 8  # a task may hold on to its groups
         made = self.network(x + 0.1 * torch.randn_like(x))
         loss = (made - x).square().mean() - 0.01 * self.critic(made).mean()
         if step in self.poison:

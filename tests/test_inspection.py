@@ -54,9 +54,7 @@ def test_repair_redoes_that_chunk_alone(images: Artefact, shell: Shell) -> None:
     assert shell("verify", "--store", images.store.root).code == 0
 
 
-def test_repair_says_when_the_new_bytes_differ(
-    images: Artefact, shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repair_says_when_the_new_bytes_differ(images: Artefact, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     from embprobe.data import planted
 
     flip(images.path / "data.zarr/images/c/2/0/0/0")

@@ -47,7 +47,9 @@ def elsewhere(path: Path, age: float) -> None:
 def test_a_live_holder_is_named_and_a_dead_one_taken_over(path: Path) -> None:
     process = holder(path)
     with (
-        pytest.raises(Interrupted, match=f"toy is being made by process {process.pid} on {socket.gethostname()}") as error,
+        pytest.raises(
+            Interrupted, match=f"toy is being made by process {process.pid} on {socket.gethostname()}"
+        ) as error,
         Lock(path).held(wait=False, what="toy"),
     ):
         pytest.fail("two hold it")

@@ -31,7 +31,9 @@ def made(path: Path, store: Store, *sets: str) -> list[Artefact]:
 
 
 def test_steps_refer_to_earlier_ones_by_name(tmp_path: Path, place: Store) -> None:
-    path = write(tmp_path, "steps:\n- toy: {rows: 5, as: five}\n- toy: {rows: 6}\n- child: {toy: $five}\n- child: {toy: $toy}")
+    path = write(
+        tmp_path, "steps:\n- toy: {rows: 5, as: five}\n- toy: {rows: 6}\n- child: {toy: $five}\n- child: {toy: $toy}"
+    )
     five, six, first, second = made(path, place)
     assert first.inputs["toy"] == five and second.inputs["toy"] == six
 
@@ -57,7 +59,7 @@ steps:
 def test_set_replaces_a_value(tmp_path: Path, place: Store) -> None:
     path = write(tmp_path, "set: {n: 5}\nsteps:\n- toy: {rows: $n}")
     assert made(path, place, "n=7")[0].spec["rows"] == 7
-    with pytest.raises(UserError, match='nothing to set called \'m\'; did you mean "n"|known: n'):
+    with pytest.raises(UserError, match=r"nothing to set called 'm'; did you mean \"n\"|known: n"):
         load(path, ["m=1"])
     with pytest.raises(UserError, match="has no `=`"):
         load(path, ["n"])
@@ -80,7 +82,8 @@ def test_a_branch_goes_on_when_another_fails_and_the_worst_code_is_returned(
 ) -> None:
     path = write(
         tmp_path,
-        "steps:\n- toy: {rows: 0, as: a}\n- child: {toy: $a, label: needs a}\n- toy: {rows: 4}\n- toy: {seed: 9}\n- toy: {rows: 5}",
+        "steps:\n- toy: {rows: 0, as: a}\n- child: {toy: $a, label: needs a}\n- toy: {rows: 4}\n"
+        "- toy: {seed: 9}\n- toy: {rows: 5}",
     )
     real = Toy.run
 
@@ -93,7 +96,7 @@ def test_a_branch_goes_on_when_another_fails_and_the_worst_code_is_returned(
     done: list[Artefact] = []
     with pytest.raises(DamagedError, match="toy: damaged"):
         for _, _, out in stages(load(path, []), place, lambda stage: make(stage, place)):
-            done.append(out)  # noqa: PERF402
+            done.append(out)
     assert [a.spec["rows"] for a in done] == [4, 5]
     said = capsys.readouterr().err
     assert "needs a: left out, since a failed" in said and "--rows is 0" in said
@@ -108,7 +111,7 @@ def test_a_branch_goes_on_when_another_fails_and_the_worst_code_is_returned(
         ("stepz: []", "needs a list called `steps`"),
         ("steps: []\nabuot: x", 'did you mean "about"'),
         ("steps: [toy]", "a step is `STAGE: {options}`"),
-        ("steps: [{toys: {}}]", 'there is no stage \'toys\'; did you mean "toy"'),
+        ("steps: [{toys: {}}]", "there is no stage 'toys'; did you mean \"toy\""),
         ("steps: [{toy: {}, child: {}}]", "a step names one stage"),
         ("steps: [{toy: 3}]", "needs its options as `key: value`"),
         ("steps: [{toy: {rows: $n}}]", "nothing before it is called $n"),
@@ -140,7 +143,7 @@ def test_every_shipped_recipe_parses_and_says_what_it_is_about(path: Path) -> No
     assert loaded.about.strip() and loaded.steps
     for step in loaded.steps:
         assert issubclass(step.cls, Stage)
-        assert set(step.options) <= {f for f in step.cls.__dataclass_fields__}
+        assert set(step.options) <= set(step.cls.__dataclass_fields__)
 
 
 def test_run_says_each_step_and_prints_the_last_artefact(tmp_path: Path, place: Store, shell: Shell) -> None:

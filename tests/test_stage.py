@@ -38,7 +38,7 @@ def test_words_become_typed_values(place: Store, tmp_path: Path) -> None:
         ({"rows": "inf"}, "it must be a whole number"),
         ({"rows": [1]}, "it must be a whole number"),
         ({"rows": 0}, "--rows is 0; it must be at least 1"),
-        ({"row": 3}, 'toy has no option \'row\'; did you mean "rows"'),
+        ({"row": 3}, "toy has no option 'row'; did you mean \"rows\""),
     ],
 )
 def test_wrong_values_are_the_users_mistake(place: Store, given: dict[str, object], message: str) -> None:

@@ -181,7 +181,7 @@ def test_an_ambiguous_prefix_lists_what_it_fits(place: Store) -> None:
         folder = place.root / "toy" / ("0123456" + tail.ljust(25, "0"))
         folder.mkdir(parents=True)
         (folder / "spec.json").write_text('{"spec": {}, "options": {}, "inputs": {}}')
-    with pytest.raises(UserError, match="0123456 fits 2 artefacts .*toy 0123456aa.*; give more digits"):
+    with pytest.raises(UserError, match=r"0123456 fits 2 artefacts .*toy 0123456aa.*; give more digits"):
         place.find("0123456")
     assert place.find("0123456aa").fingerprint.startswith("0123456aa")
     assert place.lookup("01234") is None  # five digits are no reference
@@ -204,7 +204,7 @@ def test_an_input_left_out_comes_from_the_lineage(place: Store, capsys: pytest.C
 
 
 def test_an_input_left_out_is_the_only_one_that_fits(place: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="--toy is missing and nothing in .* fits; make one with `embprobe toy`"):
+    with pytest.raises(UserError, match=r"--toy is missing and nothing in .* fits; make one with `embprobe toy`"):
         place.left_out("toy", ("toy",), [])
     only = make(Toy(), place)
     assert place.left_out("toy", ("toy",), []) == only
@@ -229,7 +229,7 @@ def test_one_of_another_lineage_does_not_fit(place: Store) -> None:
 
 def test_a_file_in_the_place_of_the_store_is_the_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="cannot use .* as the store"):
+    with pytest.raises(UserError, match=r"cannot use .* as the store"):
         Store(tmp_path / "file")
 
 

@@ -37,7 +37,17 @@ plain("unknown command", "exract", "exract")
 plain("unknown option", "--sizee", "ingest", "--source", "planted", "--sizee", 4)
 plain("option without its value", "--source", "ingest", "--source")
 plain("required option left out", "ingest needs --source", "ingest")
-plain("word for a whole number", "--steps is 'abc'; it must be a whole number", "pretrain", "--images", "images", "--objective", "mae", "--steps", "abc")
+plain(
+    "word for a whole number",
+    "--steps is 'abc'; it must be a whole number",
+    "pretrain",
+    "--images",
+    "images",
+    "--objective",
+    "mae",
+    "--steps",
+    "abc",
+)
 plain("fraction for a whole number", "--size is '1.5'", "ingest", "--source", "planted", "--size", 1.5)
 plain("not a number", "--val-share is 'nan'", "ingest", "--source", "planted", "--val-share", "nan")
 plain("not among the choices", "must be one of ijepa, mae", "pretrain", "--images", "images", "--objective", "mea")
@@ -46,12 +56,32 @@ plain("share out of range", "below 1", "ingest", "--source", "planted", "--val-s
 plain("negative steps", "it must be 0 or more", "pretrain", "--images", "images", "--objective", "mae", "--steps", -1)
 plain("rate of 0", "it must be above 0", "pretrain", "--images", "images", "--objective", "mae", "--rate", 0)
 plain("option of another source", "does not apply to planted scenes", "ingest", "--source", "planted", "--limit", 4)
-plain("name with a slash", "can't be a name", "extract", "--images", "images", "--encoder", "random:vit-16x1-h2-p4", "--name", "a/b")
+plain(
+    "name with a slash",
+    "can't be a name",
+    "extract",
+    "--images",
+    "images",
+    "--encoder",
+    "random:vit-16x1-h2-p4",
+    "--name",
+    "a/b",
+)
 
 # ---- references
 plain("unknown alias", "nothing called 'imagse'", "show", "imagse")
-plain("unknown artefact for an option", "nothing called 'nowhere'", "extract", "--images", "nowhere", "--encoder", "mae")
-plain("artefact of the wrong kind", "was made by compress, but extract needs what ingest makes", "extract", "--images", "latents", "--encoder", "pixels")
+plain(
+    "unknown artefact for an option", "nothing called 'nowhere'", "extract", "--images", "nowhere", "--encoder", "mae"
+)
+plain(
+    "artefact of the wrong kind",
+    "was made by compress, but extract needs what ingest makes",
+    "extract",
+    "--images",
+    "latents",
+    "--encoder",
+    "pixels",
+)
 plain("several artefacts fit", "name one", "extract", "--encoder", "pixels")
 plain("removing what is needed", "remove that first", "rm", "images", "--yes")
 plain("verifying what is not there", "nothing called 'gone'", "verify", "gone")
@@ -183,14 +213,49 @@ plain("unknown timm model", "timm has no model", *EXTRACT, "timm:vit_tiny_nope")
 plain("pixels that do not divide the image", "can't cut images of 16 px", *EXTRACT, "pixels:5")
 plain("random network that is none", "timm", *EXTRACT, "random:vit-16")
 plain("heads that do not divide the width", "heads", *EXTRACT, "random:vit-16x1-h3-p4")
-plain("heads of a pretrained network", "heads", "pretrain", "--images", "images", "--objective", "mae", "--width", 16, "--heads", 3, "--patch", 4)
-plain("patch that does not divide the size", "does not divide the image size 16", "pretrain", "--images", "images", "--objective", "mae", "--patch", 5)
+plain(
+    "heads of a pretrained network",
+    "heads",
+    "pretrain",
+    "--images",
+    "images",
+    "--objective",
+    "mae",
+    "--width",
+    16,
+    "--heads",
+    3,
+    "--patch",
+    4,
+)
+plain(
+    "patch that does not divide the size",
+    "does not divide the image size 16",
+    "pretrain",
+    "--images",
+    "images",
+    "--objective",
+    "mae",
+    "--patch",
+    5,
+)
 plain("patch of a random network", "divide", *EXTRACT, "random:vit-16x1-h2-p5")
 plain("layer out of range", "layers 1 to 1", *EXTRACT, "random:vit-16x1-h2-p4", "--layer", 9)
 plain("layer 0", "layers 1 to 1", *EXTRACT, "random:vit-16x1-h2-p4", "--layer", 0)
 plain("missing weights file", "there is no file", *EXTRACT, "timm:vit_tiny_patch16_224", "--weights", "nowhere.pth")
-plain("device that is not there", "--device cuda:77 isn't there", *EXTRACT, "random:vit-16x1-h2-p4", "--seed", 5, "--device", "cuda:77")
-plain("device of no kind", "--device gpu isn't there", *EXTRACT, "random:vit-16x1-h2-p4", "--seed", 5, "--device", "gpu")
+plain(
+    "device that is not there",
+    "--device cuda:77 isn't there",
+    *EXTRACT,
+    "random:vit-16x1-h2-p4",
+    "--seed",
+    5,
+    "--device",
+    "cuda:77",
+)
+plain(
+    "device of no kind", "--device gpu isn't there", *EXTRACT, "random:vit-16x1-h2-p4", "--seed", 5, "--device", "gpu"
+)
 
 
 class Code:
@@ -231,17 +296,75 @@ plain("labels without classes", "--conditional needs labels", "diffuse", "--late
 plain("more images than there are", "--train-images", "diffuse", "--latents", "latents", "--train-images", 9999)
 plain("dropout of 1", "below 1", "diffuse", "--latents", "latents", "--dropout", 1)
 plain("perceptual loss without its weights", "vgg", "decode", "--latents", "latents", "--perceptual", "lpips-vgg")
-plain("classifier loss without a classifier", "--classifier", "decode", "--latents", "latents", "--perceptual", "classifier")
+plain(
+    "classifier loss without a classifier",
+    "--classifier",
+    "decode",
+    "--latents",
+    "latents",
+    "--perceptual",
+    "classifier",
+)
 plain("unlabelled data to classify", "has no classes", "classify", "--images", "flat")
 plain("one class to classify", "one class", "classify", "--images", "oneclass")
-plain("decoder of other latents", "give a --decoder made from", "sample", "--denoiser", "denoiser", "--decoder", "flat_decoder")
+plain(
+    "decoder of other latents",
+    "give a --decoder made from",
+    "sample",
+    "--denoiser",
+    "denoiser",
+    "--decoder",
+    "flat_decoder",
+)
 plain("unknown class", "did you mean", "sample", "--denoiser", "denoiser", "--decoder", "decoder", "--labels", "betle")
-plain("milestone that was not saved", "was not saved; there are", "sample", "--denoiser", "denoiser", "--decoder", "decoder", "--milestone", 77)
-plain("sampler of another objective", "cannot use a denoiser", "sample", "--denoiser", "denoiser", "--decoder", "decoder", "--sampler", "ddim")
-plain("guidance without classes", "knows no classes", "sample", "--denoiser", "flat_denoiser", "--decoder", "flat_decoder", "--guidance", 2)
-plain("interval the wrong way round", "--guidance-interval", "sample", "--denoiser", "denoiser", "--decoder", "decoder", "--guidance-interval", "0.9,0.1")
+plain(
+    "milestone that was not saved",
+    "was not saved; there are",
+    "sample",
+    "--denoiser",
+    "denoiser",
+    "--decoder",
+    "decoder",
+    "--milestone",
+    77,
+)
+plain(
+    "sampler of another objective",
+    "cannot use a denoiser",
+    "sample",
+    "--denoiser",
+    "denoiser",
+    "--decoder",
+    "decoder",
+    "--sampler",
+    "ddim",
+)
+plain(
+    "guidance without classes",
+    "knows no classes",
+    "sample",
+    "--denoiser",
+    "flat_denoiser",
+    "--decoder",
+    "flat_decoder",
+    "--guidance",
+    2,
+)
+plain(
+    "interval the wrong way round",
+    "--guidance-interval",
+    "sample",
+    "--denoiser",
+    "denoiser",
+    "--decoder",
+    "decoder",
+    "--guidance-interval",
+    "0.9,0.1",
+)
 plain("neighbours fewer than one", "it must be at least 1", "probe", "--embeddings", "embeddings", "--k", 0)
-plain("judge that is nothing", "nobody", "evaluate", "--samples", "samples", "--reference", "images", "--judge", "nobody")
+plain(
+    "judge that is nothing", "nobody", "evaluate", "--samples", "samples", "--reference", "images", "--judge", "nobody"
+)
 plain("judging what has no classes", "--judge", "evaluate", "--samples", "flat", "--reference", "flat")
 plain("report on nothing", "report needs", "report")
 plain("report without figures", "evaluate or probe", "report", "images")
@@ -269,12 +392,20 @@ case("wrong type in a recipe", "whole number")(recipe("steps: [{ingest: {source:
 
 @case("unknown key to set", 'did you mean "count"')
 def _(zoo: Zoo, folder: Path) -> Words:
-    return [*recipe("set: {count: 4}\nsteps: [{ingest: {source: planted, count: $count}}]")(zoo, folder), "--set", "cuont=3"]
+    return [
+        *recipe("set: {count: 4}\nsteps: [{ingest: {source: planted, count: $count}}]")(zoo, folder),
+        "--set",
+        "cuont=3",
+    ]
 
 
 @case("set without a value", "key=value")
 def _(zoo: Zoo, folder: Path) -> Words:
-    return [*recipe("set: {count: 4}\nsteps: [{ingest: {source: planted, count: $count}}]")(zoo, folder), "--set", "count"]
+    return [
+        *recipe("set: {count: 4}\nsteps: [{ingest: {source: planted, count: $count}}]")(zoo, folder),
+        "--set",
+        "count",
+    ]
 
 
 # ---- the tests

@@ -1,0 +1,21 @@
+"""Scores of judged classes at their known ends."""
+
+import pytest
+import torch
+
+from embprobe.metrics.scores import class_shares, confusion, inception_score, total_variation
+
+
+def test_the_score_runs_from_one_to_the_number_of_classes():
+    assert inception_score(torch.eye(5).repeat(20, 1)) == pytest.approx(5.0)
+    assert inception_score(torch.full((10, 5), 0.2)) == pytest.approx(1.0)
+
+
+def test_absent_classes_count_in_the_total_variation():
+    shares = class_shares(torch.tensor([0, 0, 0, 0]), 4)
+    assert total_variation(shares, torch.full((4,), 0.25).double()) == pytest.approx(0.75)
+
+
+def test_swapped_labels_show_off_the_diagonal():
+    asked = torch.tensor([0, 0, 1, 1, 2])
+    assert confusion(asked, torch.tensor([1, 1, 0, 0, 2]), 3).tolist() == [[0, 2, 0], [2, 0, 0], [0, 0, 1]]

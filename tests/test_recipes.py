@@ -1,0 +1,158 @@
+"""The recipes that ship: each plans and runs end to end with smaller counts, widths and pixels; real data where it is."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from embprobe.store import Artefact, Store
+from tests.conftest import ROOT, Shell
+
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+NETWORK, OTHER = "random:vit-32x2-h2-p8", "random:vit-24x1-h2-p8"
+DEMO = {
+    "count": 48, "size": 32, "pretrain_steps": 2, "classify_steps": 2, "compress_steps": 2, "diffuse_steps": 3,
+    "decode_steps": 2, "samples": 24, "curve_samples": 16, "curve": "[0.5]", "random": NETWORK,
+}  # fmt: skip
+IMAGENETTE = DEMO | {"width": 16, "depth": 1, "heads": 2, "pretrain_batch": 8, "diffuse_width": 16, "decode_width": 8}
+AFHQ = {
+    "size": 64, "pixels": 32, "ijepa": NETWORK, "mae": OTHER, "second_judges": f"[{NETWORK}]", "compress_steps": 3, "width": 16,
+    "diffuse_steps": 3, "decoder_width": 8, "decode_steps": 2, "classify_steps": 2, "samples": 24, "sampler_steps": 2,
+    "curve_samples": 16, "curve": "[0.5]",
+}  # fmt: skip
+SMALL = {
+    "demo": DEMO,
+    "imagenette64": {k: v for k, v in IMAGENETTE.items() if k != "count"} | {"sampler_steps": 2},
+    "afhq-paper": AFHQ | {"by_class_steps": 3},
+    "afhq-modern": AFHQ | {"seeds": "[0]"},
+}
+
+
+def words(small: dict[str, object]) -> list[str]:
+    """`--set` for each value."""
+    return [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Classes told apart by their brightness, in splits as AFHQ has them."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("cat", "dog", "wild")):
+        for split, count in (("train", 14), ("val", 6)):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(80 * number, 80 * number + 90, (64, 64, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{index:02d}.png")
+    return folder
+
+
+def given(recipe: Path, faces: Path) -> list[str]:
+    """What a recipe needs to be given."""
+    return [] if recipe.stem == "demo" else ["--set", f"images={faces}"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+def test_a_recipe_tells_its_subject_and_plans_with_its_own_values(
+    recipe: Path, faces: Path, shell: Shell, tmp_path: Path
+) -> None:
+    assert len(yaml.safe_load(recipe.read_text())["about"]) > 100
+    planned = shell("plan", recipe.stem, "--store", tmp_path, *given(recipe, faces))
+    assert planned.code == 0, planned.err
+    assert "report" in planned.out and not list(tmp_path.glob("*/*/manifest.json"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+def test_a_recipe_runs_end_to_end_and_again_at_no_cost(recipe: Path, faces: Path, shell: Shell, tmp_path: Path) -> None:
+    line = ["run", recipe.stem, "--store", tmp_path, *given(recipe, faces), *words(SMALL[recipe.stem])]
+    made = shell(*line)
+    assert made.code == 0, made.err
+    report = report_of(tmp_path, made.out)
+    assert (report.path / "report.html").stat().st_size > 10_000
+    again = shell(*line)
+    assert (again.code, again.out) == (0, made.out)
+    assert "diffusing" in made.err and "diffusing" not in again.err
+    planned = shell("plan", *line[1:])
+    assert "0 to make" in planned.out
+
+
+def report_of(store: Path, out: str) -> Artefact:
+    """The report whose path was printed."""
+    path = Path(out.strip())
+    assert path.parent == store / "report"
+    return Store(store).find(path.name)
+
+
+def test_a_recipe_names_every_step_of_the_flow_between_them() -> None:
+    from embprobe.stages import STAGES
+
+    named = "\n".join(p.read_text() for p in RECIPES)
+    assert [s for s in STAGES if f"- {s}:" not in named and s != "features"] == []
+
+
+# ---- real images, where they are
+
+DATA = Path(os.environ.get("EMBPROBE_DATA", ROOT.parent / "shared" / "data"))
+SQUEEZENET = DATA.parent / "weights" / "squeezenet1_0_deepcompression.pth"
+CHAIN = """
+set: {images: null, size: 64, limit: null, label_regex: null, judge: null}
+steps:
+  - ingest: {source: $images, size: $size, limit: $limit, label_regex: $label_regex, as: data}
+  - extract: {images: $data, encoder: "random:vit-32x2-h2-p8", as: embeddings}
+  - compress: {embeddings: $embeddings, kind: linear, steps: 5, as: latents}
+  - diffuse: {latents: $latents, steps: 3, width: 16, batch: 8, as: denoiser}
+  - decode: {latents: $latents, steps: 2, width: 8, size: 32, batch: 8, as: decoder}
+  - sample: {denoiser: $denoiser, decoder: $decoder, count: 24, steps: 2, as: samples}
+  - evaluate: {samples: $samples, reference: $data, judge: $judge, limit: 64, as: metrics}
+  - report: {artefacts: [$metrics]}
+"""
+
+
+def data(name: str) -> Path:
+    """A file of real images; skips where it is not."""
+    path = DATA / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in {DATA} (EMBPROBE_DATA says where)")
+    return path
+
+
+def run_chain(shell: Shell, folder: Path, **sets: object) -> Store:
+    """The store after a short chain."""
+    (folder / "chain.yaml").write_text(CHAIN)
+    made = shell("run", folder / "chain.yaml", "--store", folder / "store", *words(sets))
+    assert made.code == 0, made.err
+    return Store(folder / "store")
+
+
+def only(store: Store, stage: str) -> Artefact:
+    (found,) = [a for a in store.artefacts() if a.stage == stage]
+    return found
+
+
+def test_photos_go_through_every_stage(shell: Shell, tmp_path: Path) -> None:
+    small = words(SMALL["imagenette64"] | {"images": data("imagenette64.zip"), "size": 64, "limit": 600})
+    made = shell("run", "imagenette64", "--store", tmp_path, *small)
+    assert made.code == 0, made.err
+    photos = only(Store(tmp_path), "ingest")
+    assert photos.metrics["classes"] == 10 and sum(photos.metrics["splits"].values()) == 600
+    assert {a.stage for a in Store(tmp_path).artefacts()} >= {"pretrain", "classify", "probe", "evaluate", "report"}
+
+
+def test_one_class_is_judged_by_other_networks_and_has_no_label_metrics(shell: Shell, tmp_path: Path) -> None:
+    judge = SQUEEZENET if SQUEEZENET.is_file() else NETWORK
+    store = run_chain(shell, tmp_path, images=data("afhq_cat64.zip"), limit=120, judge=judge)
+    metrics = only(store, "evaluate").metrics
+    assert metrics["fd"] > 0 and 0 <= metrics["precision"] <= 1
+    assert not {"tv", "asked_class"} & metrics.keys()
+
+
+def test_faces_are_labelled_by_their_names(shell: Shell, tmp_path: Path) -> None:
+    source = data("afhq_stargan_representative512.zip")
+    store = run_chain(shell, tmp_path, images=source, label_regex="(cat|dog|wild)", judge=NETWORK)
+    images = only(store, "ingest")
+    assert images.read_json("classes.json") == ["cat", "dog", "wild"] and images.metrics["count"] == 43
+    assert np.bincount(images.array("label").read()).min() > 5
