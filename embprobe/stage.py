@@ -19,13 +19,14 @@ def opt(
     *,
     runtime: bool = False,
     kinds: tuple[str, ...] = (),
-    path: bool = False,
+    path: bool | Literal["file"] = False,
     positional: bool = False,
 ) -> Any:  # Any: stands for a field of whatever type the class gives it
     """A stage's option.
 
     `runtime` ones (device, workers, forward batch) may change rounding, nothing else, and stay out of the fingerprint;
-    `kinds` names the stages whose artefacts fit; `path` marks a string that may be a path;
+    `kinds` names the stages whose artefacts fit; `path` marks a string that may be a path, `file` one that counts by content where
+    it names a file;
     `positional` ones are given in the shell without their name.
     """
     metadata = {"help": help, "runtime": runtime, "kinds": kinds, "path": path, "positional": positional}
@@ -67,12 +68,12 @@ class Stage:
 
     def spec(self) -> dict[str, Json]:
         """The question this stage answers: every deciding option, by content where it names files or artefacts."""
-        decided = {f.name: _by_content(getattr(self, f.name)) for f in deciding(type(self))}
+        decided = {f.name: _by_content(named_file(self, f)) for f in deciding(type(self))}
         return {"stage": self.name(), "version": self.version, **decided}
 
     def options(self) -> dict[str, Json]:
         """The options as given, to ask the same again; artefacts by fingerprint, paths absolute."""
-        return {f.name: _as_given(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {f.name: _as_given(named_file(self, f)) for f in dataclasses.fields(self)}
 
     def inputs(self) -> dict[str, Artefact]:
         """The artefacts among the fields, by field; those in a tuple as `name.0`, `name.1`."""
@@ -89,6 +90,14 @@ class Stage:
 def deciding(cls: type[Stage]) -> list["dataclasses.Field[Any]"]:
     """The fields that enter the fingerprint."""
     return [f for f in dataclasses.fields(cls) if not f.metadata.get("runtime")]
+
+
+def named_file(stage: Stage, field: "dataclasses.Field[Any]") -> object:
+    """The field's value; a word that may name a file, and does, counts as that file."""
+    value = getattr(stage, field.name)
+    if field.metadata.get("path") == "file" and isinstance(value, str) and Path(value).is_file():
+        return Path(value)
+    return value
 
 
 def _by_content(value: object) -> Json:

@@ -1,20 +1,20 @@
 """Evaluate: samples against real images, as judged networks see them, each figure beside its floor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from embprobe.errors import UserError
 from embprobe.stage import Stage, opt
-from embprobe.store import Array, Artefact, Json
+from embprobe.store import Artefact, Json
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
     from embprobe.judges import Judge, Judged
+    from embprobe.looks import Rows
 
-BATCH = 128
 LEAST = 8  # samples a class needs for its own figures
 
 
@@ -33,7 +33,7 @@ class Evaluate(Stage):
         "a classify artefact, inception, a classifier's weights file or an encoder; the data set's classifier if not given",
         None,
         kinds=("classify", "pretrain"),
-        path=True,
+        path="file",
     )
     inception: bool = opt("judge by Inception as well when its weights are on this machine", True)
     k: int = opt("neighbours that span the manifolds of precision and recall", 3)
@@ -82,10 +82,6 @@ class Evaluate(Stage):
             "its weights on this machine), --judge FILE (a torchvision classifier's weights) or --judge ENCODER"
         )
 
-    def spec(self) -> dict[str, Json]:
-        """A weights file counts by its content; Inception only where it is there."""
-        return super().spec() | (judge_by_content(self.judge) if self.judge is not None else {})
-
     def check(self) -> None:
         if isinstance(self.judge, Artefact) and self.judge.stage == "classify":
             asked = self.reference.read_json("classes.json") if self.reference.has("classes.json") else []
@@ -125,7 +121,7 @@ class Evaluate(Stage):
 
     def sets(self) -> "dict[str, Rows]":
         """Samples, the training images they are compared with, and held-out images for the floor."""
-        from embprobe.stages.features import splits
+        from embprobe.looks import Rows, splits, spread
 
         made = sample_rows(self.samples, self.limit, self.seed)
         parts = splits(self.reference.array("split").read())
@@ -134,7 +130,7 @@ class Evaluate(Stage):
         label = self.reference.array("label").read() if self.reference.has("label") else None
         size = made.images.shape[1]
 
-        def real(rows: "np.ndarray") -> Rows:
+        def real(rows: "np.ndarray") -> "Rows":
             kept = spread(rows, min(self.limit, len(made.rows)), self.seed)
             return Rows(images, kept, label[kept] if label is not None else None, size)
 
@@ -232,27 +228,11 @@ class Evaluate(Stage):
         return found
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of an image array, and the side at which judges see them."""
-
-    images: Array
-    rows: "np.ndarray"
-    label: "np.ndarray | None"
-    size: int
-
-    def batches(self) -> "Iterator[np.ndarray]":
-        """u8 images (b,size,size,3)."""
-        from embprobe.judges import resized
-
-        for start in range(0, len(self.rows), BATCH):
-            images = self.images.take(self.rows[start : start + BATCH])
-            yield images if images.shape[1] == self.size else resized(images, self.size)
-
-
-def sample_rows(samples: Artefact, limit: int, seed: int) -> Rows:
+def sample_rows(samples: Artefact, limit: int, seed: int) -> "Rows":
     """The images to be measured: samples, a decoder's reconstructions, or a data set's held-out images."""
     import numpy as np
+
+    from embprobe.looks import Rows, spread
 
     name = "reconstructions" if samples.stage == "decode" else "images"
     images = samples.array(name)
@@ -265,56 +245,18 @@ def sample_rows(samples: Artefact, limit: int, seed: int) -> Rows:
     return Rows(images, kept, label[kept] if label is not None else None, images.shape[1])
 
 
-def spread(rows: "np.ndarray", count: int, seed: int) -> "np.ndarray":
-    """A seeded choice of at most `count` rows, sorted; smaller ones are part of larger ones."""
-    import numpy as np
-
-    return np.sort(np.random.default_rng([seed, 0xE7A1]).permutation(rows)[:count])
-
-
 def look(
-    judge: "Judge", name: str, key: str, rows: Rows, device: str, out: Artefact, real: Artefact | None
+    judge: "Judge", name: str, key: str, rows: "Rows", device: str, out: Artefact, real: Artefact | None
 ) -> "Judged":
     """Features and probabilities of a set: of real images from what was kept, else computed here and kept."""
     import numpy as np
+
+    from embprobe.looks import keep, seen
 
     if real is not None and key != "samples":
         return seen(real, key, np.searchsorted(real.array(f"{key}_rows").read(), rows.rows))
     keep(judge, f"{name}_{key}", rows, device, out)
     return seen(out, f"{name}_{key}", np.arange(len(rows.rows)))
-
-
-def keep(judge: "Judge", key: str, rows: Rows, device: str, out: Artefact) -> None:
-    """Writes `KEY_features` (n,F) and, from a classifier, `KEY_probabilities` (n,C)."""
-    from embprobe import signals
-    from embprobe.judges import features_of
-
-    if out.has(f"{key}_features"):
-        return
-    features, probabilities = features_of(judge, rows.batches(), device)
-    if probabilities is not None:
-        out.create(f"{key}_probabilities", tuple(probabilities.shape), "float32").write(probabilities.numpy())
-    out.create(f"{key}_features", tuple(features.shape), "float32").write(features.numpy())
-    signals.check()
-
-
-def seen(artefact: Artefact, key: str, places: "np.ndarray") -> "Judged":
-    """Kept features, and probabilities where there are any, of some places."""
-    import torch
-
-    features = torch.from_numpy(artefact.array(f"{key}_features").take(places))
-    if not artefact.has(f"{key}_probabilities"):
-        return features, None
-    return features, torch.from_numpy(artefact.array(f"{key}_probabilities").take(places))
-
-
-def judge_by_content(judge: Artefact | str) -> dict[str, Json]:
-    """A judge that is a weights file, by what is in it."""
-    from pathlib import Path
-
-    from embprobe.content import file_hash
-
-    return {"judge": file_hash(Path(judge))} if isinstance(judge, str) and Path(judge).is_file() else {}
 
 
 def cut(looked: "Judged", count: int) -> "Judged":

@@ -1,14 +1,10 @@
 """Features: what a judge sees in a data set's images, computed once for every evaluation that needs it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from embprobe.errors import UserError
 from embprobe.stage import Stage, opt
-from embprobe.store import Artefact, Json
-
-if TYPE_CHECKING:
-    import numpy as np
+from embprobe.store import Artefact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +13,9 @@ class Features(Stage):
 
     images: Artefact = opt("an ingested data set, or a folder or zip to ingest first", kinds=("ingest",))
     judge: Artefact | str = opt(
-        "a classify artefact, inception, a classifier's weights file or an encoder", kinds=("classify", "pretrain"), path=True
+        "a classify artefact, inception, a classifier's weights file or an encoder",
+        kinds=("classify", "pretrain"),
+        path="file",
     )
     size: int = opt("side at which the judge gets the images, in pixels: that of the samples to compare with")
     limit: int = opt("most images of each split", 50_000)
@@ -29,18 +27,13 @@ class Features(Stage):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1")
 
-    def spec(self) -> dict[str, Json]:
-        from embprobe.stages.evaluate import judge_by_content
-
-        return super().spec() | judge_by_content(self.judge)
-
     def work(self) -> float:
         return float(self.images.metrics["count"]) if self.images.complete else 0.0
 
     def run(self, out: Artefact) -> None:
         from embprobe.engine import device_of
         from embprobe.judges import load_judge
-        from embprobe.stages.evaluate import Rows, keep, spread
+        from embprobe.looks import Rows, keep, splits, spread
 
         judge, device = load_judge(self.judge), device_of(self.device)
         images, split = self.images.array("images"), self.images.array("split").read()
@@ -50,11 +43,3 @@ class Features(Stage):
                 out.create(f"{key}_rows", (len(kept),), "int64").write(kept)
                 keep(judge, key, Rows(images, kept, None, self.size), device, out)
         out.note(judge=judge.name, size=self.size)
-
-
-def splits(split: "np.ndarray") -> "dict[str, np.ndarray]":
-    """Rows of the training split, and of the validation split or else the test split."""
-    import numpy as np
-
-    held = np.nonzero(split == 1)[0]
-    return {"train": np.nonzero(split == 0)[0], "held_out": held if len(held) else np.nonzero(split == 2)[0]}
