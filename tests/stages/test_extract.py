@@ -1,0 +1,76 @@
+"""Extraction: order, storage, statistics, resuming, memory."""
+
+import numpy as np
+import pytest
+import torch
+
+from embprobe import signals
+from embprobe.encoders import load_encoder
+from embprobe.errors import Interrupted
+from embprobe.make import make
+from embprobe.stages import extract
+from embprobe.stages.extract import Extract
+from embprobe.store import Store
+from tests import tiny
+from tests.conftest import Zoo
+
+
+def test_tokens_are_the_encoders_own_in_the_images_order(zoo: Zoo):
+    images, made = zoo["images"], zoo["embeddings"]
+    encoder = load_encoder(tiny.ENCODER, image_size=16)
+    expected = encoder(torch.from_numpy(images.array("images").read()))
+    found = made.array("embeddings").floats(slice(0, None))
+    np.testing.assert_allclose(found, expected.numpy(), atol=2e-3)
+
+
+def test_statistics_are_those_of_the_training_split(zoo: Zoo):
+    made = zoo["embeddings"]
+    train = zoo["images"].array("split").read() == 0
+    values = made.array("embeddings").floats(slice(0, None))[train].reshape(-1, made.array("mean").shape[0])
+    np.testing.assert_allclose(made.array("mean").read(), values.mean(0), atol=1e-5)
+    np.testing.assert_allclose(made.array("std").read(), values.std(0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("storage", "tolerance"), [("bf16", 0.02), ("int8", 0.05)])
+def test_every_storage_reads_back_near_the_truth(zoo: Zoo, place: Store, storage: str, tolerance: float):
+    made = make(Extract(images=zoo["images"], encoder=tiny.ENCODER, storage=storage), place)
+    truth = zoo["embeddings"].array("embeddings").floats(slice(0, None))
+    found = made.array("embeddings").floats(slice(0, None))
+    assert np.abs(found - truth).max() < tolerance * np.abs(truth).max()
+    assert made.metrics["clipped"] < 0.001
+
+
+def test_killed_extract_redoes_only_missing_chunks(zoo: Zoo, place: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(extract, "CHUNK_BYTES", 8 * 16 * 16 * 2)  # eight images a chunk
+    stage = Extract(images=zoo["images"], encoder=tiny.ENCODER, device="cpu")
+    stored: list[int] = []
+    original = extract.store_chunk
+
+    def counting(*arguments: object) -> None:
+        original(*arguments)  # type: ignore[arg-type]
+        stored.append(int(arguments[1]))  # type: ignore[call-overload]
+
+    monkeypatch.setattr(extract, "store_chunk", counting)
+    monkeypatch.setattr(signals, "requested", lambda: len(stored) >= 2)
+    monkeypatch.setattr(signals, "check", lambda: (_ for _ in ()).throw(Interrupted("stop")))
+    with pytest.raises(Interrupted):
+        make(stage, place)
+    first = list(stored)
+    monkeypatch.setattr(signals, "requested", lambda: False)
+    monkeypatch.setattr(signals, "check", lambda: None)
+    made = make(stage, place)
+    assert sorted(stored) == list(range(6)) and len(first) < 6
+    whole = zoo["embeddings"].array("embeddings").read()
+    assert np.array_equal(made.array("embeddings").read(), whole)
+
+
+def test_the_forward_batch_is_not_part_of_the_question(zoo: Zoo):
+    a, b = (Extract(images=zoo["images"], encoder=tiny.ENCODER, batch=n) for n in (4, 128))
+    assert zoo.store.open(a).fingerprint == zoo.store.open(b).fingerprint
+
+
+def test_a_pretrained_encoder_is_used_as_it_was_trained(zoo: Zoo, place: Store):
+    made = make(Extract(images=zoo["images"], encoder=zoo["encoder"]), place)
+    encoder = load_encoder(zoo["encoder"], image_size=16)
+    expected = encoder(torch.from_numpy(zoo["images"].array("images").read(0, 4)))
+    np.testing.assert_allclose(made.array("embeddings").floats(slice(0, 4)), expected.numpy(), atol=2e-3)
