@@ -22,7 +22,9 @@ from embprobe.store import Artefact, Store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-StoreOption = Annotated[Path, typer.Option("--store", envvar="EMBPROBE_STORE", help="folder of artefacts")]
+StoreOption = Annotated[
+    Path, typer.Option("--store", metavar="FOLDER", envvar="EMBPROBE_STORE", help="folder of artefacts")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="exit 75 where another process is making the same")]
 Sets = Annotated[
@@ -85,7 +87,7 @@ def _command(cls: type[Stage]) -> Callable[..., None]:
         inspect.Parameter(
             "name",
             inspect.Parameter.KEYWORD_ONLY,
-            default=typer.Option(None, help="a name for the artefact"),
+            default=typer.Option(None, metavar="NAME", help="a name for the artefact"),
             annotation=str | None,
         ),
         inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption),

@@ -1,5 +1,7 @@
 """Makes a stage's artefact, or finds it made."""
 
+import dataclasses
+import os
 import platform
 import resource
 import socket
@@ -37,6 +39,7 @@ def make(stage: Stage, store: Store, *, wait: bool = True) -> Artefact:
 def _run(stage: Stage, out: Artefact) -> None:
     started = time.time()
     console.say(f"{stage.name()} {out.short}")
+    out.log(event="started", **conditions(stage))
     try:
         stage.run(out)
     except Interrupted:
@@ -44,7 +47,14 @@ def _run(stage: Stage, out: Artefact) -> None:
         raise
     seconds = time.time() - started
     out.log(event="finished", seconds=seconds)
-    earlier = sum(row["seconds"] for row in out.read_log() if row.get("event") == "stopped")
+    log = out.read_log()
+    earlier = sum(row["seconds"] for row in log if row.get("event") == "stopped")
+    starts = [{k: row.get(k) for k in conditions(stage)} for row in log if row.get("event") == "started"]
+    if any(start != starts[0] for start in starts):
+        console.say(
+            f"{stage.name()} {out.short} was continued under other conditions; rounding may differ from a single run"
+        )
+        out.note(continued_under=starts)
     out.commit(
         {
             "seconds": round(seconds + earlier, 3),
@@ -56,6 +66,13 @@ def _run(stage: Stage, out: Artefact) -> None:
             "versions": versions(),
         }
     )
+
+
+def conditions(stage: Stage) -> dict[str, Json]:
+    """What rounding depends on beside the question: machine, threads, library and the runtime options."""
+    runtime = {f.name: str(getattr(stage, f.name)) for f in dataclasses.fields(stage) if f.metadata.get("runtime")}
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    return {"machine": platform.machine(), "threads": threads, "torch": versions()["torch"], **runtime}
 
 
 def versions() -> dict[str, Json]:

@@ -25,8 +25,8 @@ def opt(
     """A stage's option.
 
     `runtime` ones (device, workers, forward batch) may change rounding, nothing else, and stay out of the fingerprint;
-    `kinds` names the stages whose artefacts fit; `path` marks a string that may be a path, `file` one that counts by content where
-    it names a file;
+    `kinds` names the stages whose artefacts fit; `path` marks a string that may be a path, `file` one that counts
+    by content where it names a file;
     `positional` ones are given in the shell without their name.
     """
     metadata = {"help": help, "runtime": runtime, "kinds": kinds, "path": path, "positional": positional}

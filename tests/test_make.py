@@ -74,7 +74,7 @@ def test_the_time_of_all_runs_is_counted(place: Store, monkeypatch: pytest.Monke
         file.write('{"torn')
     made = make(Toy(), place)
     assert made.manifest["seconds"] >= 100
-    assert [row["event"] for row in made.read_log()] == ["stopped", "finished"]
+    assert [row["event"] for row in made.read_log()] == ["stopped", "started", "finished"]
 
 
 # ---- a full disk

@@ -59,16 +59,15 @@ class Report(Stage):
         from embprobe import page
 
         study = Study(self.artefacts)
-        rows, floors = study.table()
-        present = [c for c in COLUMNS if any(c[0] in row.values for row in rows)]
-        cells = table_cells(rows, present)
-        headers = ["encoder", "n", *(c[1] for c in present)]
-        plain = [[c.text + (f" {c.small}" if c.small else "") for c in row] for row in cells]
-        out.write_json("table.json", {"headers": headers, "rows": plain, "values": [r.json() for r in rows]})
-        out.write_bytes("table.csv", csv_bytes(rows, present))
+        tables = {judge: Table(study.rows(judge)) for judge in study.judges}
+        first = next(iter(tables.values()))
+        plain = [[c.text + (f" {c.small}" if c.small else "") for c in row] for row in first.cells]
+        values = {judge: [r.json() for r in table.rows] for judge, table in tables.items()}
+        out.write_json("table.json", {"headers": first.headers, "rows": plain, "values": values})
+        out.write_bytes("table.csv", csv_bytes(tables))
         figures = Figures(study, out)
         sections = [
-            ("Comparison", page.table(headers, cells, floors) + study.caution()),
+            ("Comparison", "".join(study.introduce(j) + t.html() for j, t in tables.items()) + study.caution()),
             ("Samples", figures.samples()),
             ("Reconstructions by step", figures.reconstructions()),
             ("Curves over training", figures.curves()),
@@ -77,7 +76,7 @@ class Report(Stage):
             ("Provenance", provenance(self.artefacts)),
         ]
         out.write_bytes("report.html", page.page(self.title, study.lead(), sections).encode())
-        out.note(page="report.html", systems=[r.label for r in rows])
+        out.note(page="report.html", systems=[r.label for r in first.rows])
 
 
 # ---- what the artefacts say
@@ -110,7 +109,14 @@ class Study:
     @cached_property
     def final(self) -> list[Artefact]:
         """Evaluations of finished denoisers."""
-        return [a for a in self.of_samples if not at_milestone(a.inputs["samples"]) and not is_control(a.inputs["samples"])]
+        return [
+            a for a in self.of_samples if not at_milestone(a.inputs["samples"]) and not is_control(a.inputs["samples"])
+        ]
+
+    @cached_property
+    def judges(self) -> list[str | None]:
+        """Names of the judges, the first one given first; None alone where nothing was judged."""
+        return list(dict.fromkeys(name for a in self.final for name in judged_by(a))) or [None]
 
     def label(self, embeddings: Artefact) -> str:
         """The encoder's name, with what tells it from others of the same name."""
@@ -130,28 +136,32 @@ class Study:
         seeds = {d.options.get("seed") for d in alike if d.inputs == denoiser.inputs}
         return label + (f", seed {denoiser.options['seed']}" if len(seeds) > 1 else "")
 
-    def table(self) -> tuple[list[Row], list[int]]:
-        """One row an evaluation of samples, then the floor; probes alone give rows too."""
+    def rows(self, judge: str | None) -> list[Row]:
+        """A judge's row for each set of samples, then its floor; the first judge's also tell of decoders and probes."""
         rows, covered = [], set()
-        for evaluation in self.final:
+        for evaluation in [a for a in self.final if judge in judged_by(a)]:
             samples = evaluation.inputs["samples"]
             decoder, latents = samples.inputs["decoder"], samples.inputs["denoiser"].inputs["latents"]
-            embeddings = latents.inputs["embeddings"]
-            covered.add(embeddings)
-            judged = evaluation.read_json("metrics.json")["judges"]["judge"]
+            covered.add(latents.inputs["embeddings"])
+            judged = judged_by(evaluation)[judge]
             values = {k: (v["value"], v.get("low"), v.get("high")) for k, v in judged["metrics"].items()}
-            controls = [a for a in self.of_samples if is_control(a.inputs["samples"])]
-            drawn = [a for a in controls if a.inputs["samples"].inputs["decoder"] == decoder]
+            drawn = [a for a in self.controls if a.inputs["samples"].inputs["decoder"] == decoder]
             rebuilt = [a for a in self.of_decoders if a.inputs["samples"] == decoder]
-            for key, found in (("rfd", rebuilt), ("gaussian_fd", drawn)):
-                values |= {key: fd_of(found[0])} if found else {}
-            values |= single(decoder.metrics, "psnr") | single(latents.metrics, "r2") | self.probed(embeddings)
+            values |= {"rfd": fd} if (fd := fd_of(rebuilt, judge)) else {}
+            values |= {"gaussian_fd": fd} if (fd := fd_of(drawn, judge)) else {}
+            if judge == self.judges[0]:
+                probed = self.probed(latents.inputs["embeddings"])
+                values |= single(decoder.metrics, "psnr") | single(latents.metrics, "r2") | probed
             rows.append(Row(self.sample_label(samples), judged["count"], values))
-        for probe in self.probes:
-            if probe.inputs["embeddings"] not in covered:
-                rows.append(Row(self.label(probe.inputs["embeddings"]), None, self.probed(probe.inputs["embeddings"])))
-        rows += self.floor()
-        return rows, [i for i, r in enumerate(rows) if r.is_floor]
+        alone = [p.inputs["embeddings"] for p in self.probes if p.inputs["embeddings"] not in covered]
+        if judge == self.judges[0]:
+            rows += [Row(self.label(a), None, self.probed(a)) for a in alone]
+        return rows + self.floor(judge)
+
+    @property
+    def controls(self) -> list[Artefact]:
+        """Evaluations of samples drawn without a denoiser."""
+        return [a for a in self.of_samples if is_control(a.inputs["samples"])]
 
     def probed(self, embeddings: Artefact) -> dict[str, Figure]:
         """Linear, k-NN and pixel figures of a probe of these embeddings."""
@@ -165,40 +175,43 @@ class Study:
                 }
         return {}
 
-    def floor(self) -> list[Row]:
-        """Real held-out images against real training images, once for each reference and judge."""
-        found: dict[str, Row] = {}
-        for evaluation in self.final:
-            judged = evaluation.read_json("metrics.json")["judges"]["judge"]
+    def floor(self, judge: str | None) -> list[Row]:
+        """Real held-out images against real training images, once for each number of images."""
+        found: dict[int, Row] = {}
+        for evaluation in [a for a in self.final if judge in judged_by(a)]:
+            judged = judged_by(evaluation)[judge]
             values: dict[str, Figure] = {
                 k: (v["floor"], None, None)
                 for k, v in judged["metrics"].items()
                 if v.get("floor") is not None and k != "asked_class"
             }
             if values:
-                key = f"{judged['name']} {judged['floor_count']}"
-                found[key] = Row("real held-out images", judged["floor_count"], values, is_floor=True)
+                found[judged["floor_count"]] = Row("real held-out images", judged["floor_count"], values, is_floor=True)
         return list(found.values())
 
     def lead(self) -> str:
-        """What is compared, and who judged."""
+        """What is compared."""
         from html import escape
 
         images = [a for a in self.all if a.stage == "ingest"]
-        words = [f"{a.metrics['count']} images of {a.metrics['size']} px" for a in images]
-        judges = {}
-        for evaluation in self.final:
-            judged = evaluation.read_json("metrics.json")["judges"]["judge"]
-            accuracy = "" if judged["accuracy"] is None else f", {judged['accuracy']:.1%} accurate on held-out images"
-            judges[judged["name"]] = f"{judged['name']}{accuracy}" + (" — a weak judge" if judged["weak"] else "")
-        judge = f"Judged by {escape('; '.join(judges.values()))}." if judges else ""
+        words = ", ".join(f"{a.metrics['count']} images of {a.metrics['size']} px" for a in images)
         intervals = "Small figures are 95 % intervals over samples; they leave out the spread over training seeds."
-        return f'<p class="soft">{escape(", ".join(words))}. {judge} {intervals}</p>'
+        return f'<p class="soft">{escape(words)}. {intervals}</p>'
+
+    def introduce(self, judge: str | None) -> str:
+        """Who judged, and how well it knows the classes."""
+        from html import escape
+
+        accuracies = [judged_by(a)[judge]["accuracy"] for a in self.final if judge in judged_by(a)]
+        if judge is None or not accuracies:
+            return ""
+        known = "" if accuracies[0] is None else f", {accuracies[0]:.1%} accurate on held-out images"
+        return f"<h3>Judged by {escape(judge + known)}</h3>"
 
     def caution(self) -> str:
         """What the table does not show."""
         told = []
-        judged = [e.read_json("metrics.json")["judges"]["judge"] for e in self.final]
+        judged = [figures for e in self.final for figures in judged_by(e).values()]
         if any(not j["metrics"].get("fd_infinity", {}).get("reliable", True) for j in judged):
             told.append(
                 "FD∞ wants at least four samples for each feature dimension and has fewer here: read it with care."
@@ -226,10 +239,18 @@ def is_control(samples: Artefact) -> bool:
     return samples.spec.get("sampler") == "gaussian"
 
 
-def fd_of(evaluation: Artefact) -> Figure:
-    """Fréchet distance with the ends of its interval."""
-    fd = evaluation.read_json("metrics.json")["judges"]["judge"]["metrics"]["fd"]
-    return fd["value"], fd.get("low"), fd.get("high")
+def judged_by(evaluation: Artefact) -> dict[str | None, Json]:
+    """An evaluation's figures by the name of the judge."""
+    return {found["name"]: found for found in evaluation.read_json("metrics.json")["judges"].values()}
+
+
+def fd_of(evaluations: list[Artefact], judge: str | None) -> Figure | None:
+    """Fréchet distance with the ends of its interval, of the first evaluation by that judge; None if there is none."""
+    for evaluation in evaluations:
+        if judge in judged_by(evaluation):
+            fd = judged_by(evaluation)[judge]["metrics"]["fd"]
+            return fd["value"], fd.get("low"), fd.get("high")
+    return None
 
 
 def encoder_label(embeddings: Artefact) -> str:
@@ -248,37 +269,59 @@ def single(metrics: dict[str, Json], key: str) -> dict[str, Figure]:
 # ---- the table
 
 
-def table_cells(rows: list[Row], columns: list[Column]) -> list[list["Cell"]]:
-    """Text of every cell; the best of a column is marked."""
-    from embprobe.page import Cell
+class Table:
+    """Rows as text, with the columns that some row fills and the best of each marked."""
 
-    best = {}
-    for key, _, _, higher in columns:
-        values = [r.values[key][0] for r in rows if key in r.values and not r.is_floor]
-        if higher is not None and len(values) > 1:
-            best[key] = max(values) if higher else min(values)
-    cells = []
-    for row in rows:
-        line = [Cell(row.label), Cell("" if row.count is None else str(row.count))]
-        for key, _, digits, _ in columns:
-            if key not in row.values:
-                line.append(Cell("–"))
-                continue
-            value, low, high = row.values[key]
-            small = f"±{(high - low) / 2:.{digits}f}" if low is not None and high is not None else ""
-            line.append(Cell(f"{value:.{digits}f}", small, not row.is_floor and best.get(key) == value))
-        cells.append(line)
-    return cells
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.columns = [c for c in COLUMNS if any(c[0] in row.values for row in rows)]
+        self.headers = ["encoder", "n", *(c[1] for c in self.columns)]
+        self.best: dict[str, float] = {}
+        for key, _, _, higher in self.columns:
+            values = [r.values[key][0] for r in rows if key in r.values and not r.is_floor]
+            if higher is not None and len(values) > 1:
+                self.best[key] = max(values) if higher else min(values)
+
+    @cached_property
+    def cells(self) -> list[list["Cell"]]:
+        """Text of every cell."""
+        from embprobe.page import Cell
+
+        lines = []
+        for row in self.rows:
+            line = [Cell(row.label), Cell("" if row.count is None else str(row.count))]
+            lines.append(line + [self.cell(row, key, digits) for key, _, digits, _ in self.columns])
+        return lines
+
+    def cell(self, row: Row, key: str, digits: int) -> "Cell":
+        """A figure, half the width of its interval, and whether it is the best."""
+        from embprobe.page import Cell
+
+        if key not in row.values:
+            return Cell("–")
+        value, low, high = row.values[key]
+        small = f"±{(high - low) / 2:.{digits}f}" if low is not None and high is not None else ""
+        return Cell(f"{value:.{digits}f}", small, not row.is_floor and self.best.get(key) == value)
+
+    def html(self) -> str:
+        """The table for the page."""
+        from embprobe import page
+
+        return page.table(self.headers, self.cells, [i for i, r in enumerate(self.rows) if r.is_floor])
 
 
-def csv_bytes(rows: list[Row], columns: list[Column]) -> bytes:
-    """The table with values and interval ends at full precision."""
+def csv_bytes(tables: dict[str | None, Table]) -> bytes:
+    """The tables one below the other, with values and interval ends at full precision."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["encoder", "n", "floor", *(f"{c[0]}{end}" for c in columns for end in ("", "_low", "_high"))])
-    for row in rows:
-        values = [v for c in columns for v in row.values.get(c[0], (None, None, None))]
-        writer.writerow([row.label, row.count, row.is_floor, *values])
+    columns = [c for c in COLUMNS if any(c in table.columns for table in tables.values())]
+    writer.writerow(
+        ["judge", "encoder", "n", "floor", *(f"{c[0]}{end}" for c in columns for end in ("", "_low", "_high"))]
+    )
+    for judge, table in tables.items():
+        for row in table.rows:
+            values = [v for c in columns for v in row.values.get(c[0], (None, None, None))]
+            writer.writerow([judge, row.label, row.count, row.is_floor, *values])
     return buffer.getvalue().encode()
 
 
@@ -300,6 +343,10 @@ class Figures:
         self.out.write_bytes(f"figures/{safe}.png", data)
         return page.picture(data, caption)
 
+    def shown(self) -> list[tuple[Artefact, Artefact]]:
+        """Each set of samples once, with the first evaluation of it."""
+        return list({a.inputs["samples"]: a for a in reversed(self.study.final)}.items())[::-1]
+
     def samples(self) -> str:
         """A grid of samples of each system, classes in rows where they were asked for, and one of real images."""
         import numpy as np
@@ -307,8 +354,7 @@ class Figures:
         from embprobe import page
 
         found = ""
-        for evaluation in self.study.final:
-            made = evaluation.inputs["samples"]
+        for made, evaluation in self.shown():
             images = made.array("images")
             rows = np.arange(min(SHOWN, len(images)))
             caption = self.study.sample_label(made)
@@ -359,17 +405,17 @@ class Figures:
         """FD, precision and recall over the milestones that were evaluated."""
         from embprobe import page
 
-        found = ""
+        found, judge = "", self.study.judges[0]
         for key, name in (("fd", "FD"), ("precision", "precision"), ("recall", "recall")):
             series: dict[str, list[tuple[float, float]]] = {}
-            for evaluation in self.study.of_samples:
+            for evaluation in [a for a in self.study.of_samples if judge in judged_by(a)]:
                 made = evaluation.inputs["samples"]
                 if is_control(made):
                     continue
                 denoiser = made.inputs["denoiser"]
                 step = made.spec.get("milestone") or denoiser.spec["steps"]
                 epochs = denoiser.metrics["epochs"] * step / denoiser.spec["steps"]
-                value = evaluation.read_json("metrics.json")["judges"]["judge"]["metrics"][key]["value"]
+                value = judged_by(evaluation)[judge]["metrics"][key]["value"]
                 series.setdefault(self.study.sample_label(made), []).append((epochs, value))
             series = {k: v for k, v in series.items() if len(v) > 1}
             if series:
@@ -414,10 +460,11 @@ class Figures:
         from embprobe.metrics.manifold import squared_distances
 
         found = ""
-        for evaluation in self.study.final:
-            made = evaluation.inputs["samples"]
+        for made, evaluation in self.shown():
             features = torch.from_numpy(evaluation.array("judge_samples_features").read())
-            places = np.searchsorted(evaluation.inputs["real"].array("train_rows").read(), evaluation.array("train_rows").read())
+            places = np.searchsorted(
+                evaluation.inputs["real"].array("train_rows").read(), evaluation.array("train_rows").read()
+            )
             real = torch.from_numpy(evaluation.inputs["real"].array("train_features").take(places))
             near, nearest = squared_distances(features, real).min(1)
             chosen = near.argsort()[:NEIGHBOURS]
@@ -426,7 +473,9 @@ class Figures:
             sheet = np.concatenate(
                 [made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)]
             )
-            caption = f"{self.study.sample_label(made)}: the {len(chosen)} samples nearest to a training image (below each)"
+            caption = (
+                f"{self.study.sample_label(made)}: the {len(chosen)} samples nearest to a training image (below each)"
+            )
             found += self.keep(f"nearest {evaluation.short}", page.grid(sheet, len(chosen)), caption)
         return f'<div class="row">{found}</div>' if found else ""
 
