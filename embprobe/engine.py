@@ -20,7 +20,7 @@ from embprobe.milestones import log_spaced, milestone_name, milestone_steps
 from embprobe.store import Artefact, write_whole
 
 WEIGHTS = "weights.safetensors"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINTS = "checkpoints"  # a new file each time, so that a kill can't part a file from its checksum
 CHECKPOINT_SECONDS = 30.0
 LOG_EVERY = 20  # steps between rows of log.jsonl
 
@@ -200,17 +200,21 @@ class Loop:
         for name, optimiser in self.optimisers.items():
             for index, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"opt.{name}.{index}.{k}": torch.as_tensor(v) for k, v in state.items() if v is not None}
-        self.out.write_tensors(CHECKPOINT, tensors, {"step": str(self.step), "plateau": json.dumps(self.plateau)})
+        before = self.out.files(CHECKPOINTS)
+        name = f"{CHECKPOINTS}/step_{self.step:08d}.safetensors"
+        if name not in before:
+            self.out.write_tensors(name, tensors, {"step": str(self.step), "plateau": json.dumps(self.plateau)})
+        self.out.remove(*(n for n in before if n != name))
 
     def load(self) -> None:
-        """Continues from the checkpoint, else from the newest whole milestone, else from the start."""
-        try:
-            path = self.out.file(CHECKPOINT) if self.out.ledger.whole(CHECKPOINT) else None
-        except DamagedError:
-            console.say(f"{CHECKPOINT} is damaged; falling back")
-            path = None
-        if path is not None:
-            self._load_checkpoint(str(path))
+        """Continues from the newest whole checkpoint, else milestone, else from the start."""
+        for name in reversed(self.out.files(CHECKPOINTS)):
+            try:
+                self._load_checkpoint(str(self.out.file(name)))
+                break
+            except DamagedError:
+                console.say(f"{name} is damaged; falling back")
+                self.out.remove(name)
         else:
             self._load_milestone()
         logged = self.out.read_log()
@@ -284,7 +288,7 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
     _train(loop, batches)
     weights = {k: v.detach().clone() for k, v in loop.product().items()}
     out.write_tensors(WEIGHTS, weights)
-    out.remove(CHECKPOINT)
+    out.remove(*out.files(CHECKPOINTS))
     task.network.load_state_dict(weights)
     task.eval()
 

@@ -471,10 +471,12 @@ class Artefact:
             )
         return array
 
-    def remove(self, name: str) -> None:
-        """Removes a file made on the way."""
-        (self.path / name).unlink(missing_ok=True)
-        self.ledger.drop([name])
+    def remove(self, *names: str) -> None:
+        """Removes files made on the way; forgotten first, so that none is missed if this is cut short."""
+        if names:
+            self.ledger.drop(names)
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
 
     def note(self, **metrics: Json) -> None:
         """Adds to the manifest's metrics."""
@@ -650,9 +652,7 @@ class Store:
         link.parent.mkdir(exist_ok=True)
         target = Path("..") / artefact.stage / artefact.fingerprint
         if link.is_symlink() and link.readlink() != target:
-            console.say(
-                f"{alias} named {link.readlink().name[:10]} until now; it names {artefact.short} from here on"
-            )
+            console.say(f"{alias} named {link.readlink().name[:10]} until now; it names {artefact.short} from here on")
         beside = link.with_name(f".{alias}.{os.getpid()}")
         beside.unlink(missing_ok=True)
         beside.symlink_to(target)

@@ -11,7 +11,7 @@ from embprobe import engine, signals
 from embprobe.engine import Fit, Task, device_of, fit, log_spaced, milestone_steps, mix, warmup_cosine
 from embprobe.errors import Interrupted, MachineError, UserError
 from embprobe.make import make
-from embprobe.store import Artefact, Store
+from embprobe.store import Artefact, Ledger, Store
 from tests.test_store import flip
 from tests.tiny import Toy
 
@@ -101,7 +101,7 @@ def test_stopped_at_any_step_and_continued_equals_whole(
         with pytest.raises(Interrupted):
             trained(out)
     monkeypatch.setattr(signals, "_received", [])
-    assert out.ledger.whole("checkpoint.safetensors") and not out.ledger.whole("weights.safetensors")
+    assert out.files("checkpoints") and not out.ledger.whole("weights.safetensors")
     assert trained(out) == whole
 
 
@@ -153,6 +153,24 @@ def test_killed_between_checkpoints_and_continued_equals_whole(
     assert steps == sorted(set(steps))  # no row twice
 
 
+def test_a_kill_between_a_checkpoint_and_its_checksum_loses_nothing(
+    out: Artefact, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
+    real = Ledger.add
+
+    def add(self: Ledger, name: str, value: str) -> None:
+        if name == "checkpoints/step_00000012.safetensors":
+            raise KeyboardInterrupt  # the file is in place, its checksum is not
+        real(self, name, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "add", add)
+        with pytest.raises(KeyboardInterrupt):
+            trained(out)
+    assert trained(out) == whole
+
+
 def test_a_finished_training_is_loaded_not_repeated(out: Artefact, whole: dict[str, str]) -> None:
     trained(out)
     task = Pair(poison=(0,))
@@ -196,16 +214,16 @@ def test_a_damaged_checkpoint_is_not_trusted(
     with pytest.raises(Interrupted):
         trained(out)
     monkeypatch.setattr(signals, "_received", [])
-    flip(out.path / "checkpoint.safetensors", 2000)
+    flip(out.path / out.files("checkpoints")[-1], 2000)
     trained(out)
-    assert "checkpoint.safetensors is damaged" in capsys.readouterr().err and out.has("weights.safetensors")
+    assert "safetensors is damaged" in capsys.readouterr().err and out.has("weights.safetensors")
 
 
 def test_at_least_eight_milestones_are_kept_and_the_last_is_the_product(out: Artefact) -> None:
     trained(out)
     assert len(milestone_steps(out)) >= 8 and max(milestone_steps(out)) == STEPS
     assert out.ledger.sums[f"milestones/step_{STEPS:08d}.safetensors"] == out.ledger.sums["weights.safetensors"]
-    assert not (out.path / "checkpoint.safetensors").exists()
+    assert not out.files("checkpoints") and not list((out.path / "checkpoints").glob("*"))
 
 
 def test_the_average_differs_from_the_last_weights(out: Artefact, whole: dict[str, str]) -> None:

@@ -179,7 +179,7 @@ def test_a_job_told_of_its_end_saves_its_work_queues_itself_and_finishes(
     cluster.do("scancel", "--signal=USR1", "--batch", job)
     until(lambda: cluster.job(job, "JobState") == "PENDING" and cluster.job(job, "Restarts") == "1", "the requeue")
     stopped = found()
-    assert stopped is not None and not stopped.complete and stopped.ledger.whole("checkpoint.safetensors")
+    assert stopped is not None and not stopped.complete and stopped.files("checkpoints")
     assert "stopped by SIGUSR1; run the same command again to continue" in cluster.log(job)
     cluster.do("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm waits two minutes otherwise
     until(lambda: cluster.job(job, "JobState") == "COMPLETED", f"the end of the job: {cluster.log(job)}")
@@ -198,6 +198,6 @@ def test_a_cancelled_job_saves_its_work_and_stays_away(cluster: Cluster, zoo: Zo
     cluster.do("scancel", job)
     until(lambda: "idle" in sinfo(cluster.environment), "the end of the job")
     stopped = found()
-    assert stopped is not None and stopped.ledger.whole("checkpoint.safetensors")
+    assert stopped is not None and stopped.files("checkpoints")
     assert "stopped by SIGTERM" in cluster.log(job)
     assert (cluster.job(job, "JobState"), cluster.job(job, "Restarts")) == ("CANCELLED", "0")

@@ -29,8 +29,11 @@ def frechet(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tensor, root_2
     return float(distance)
 
 
-def frechet_jackknife(x_ND: Tensor, mean: Tensor, cov: Tensor, groups_N: Tensor, groups: int) -> list[float]:
-    """Fréchet distances of x to a Gaussian with one group of x left out each; groups_N (N,) in [0, groups)."""
+def frechet_jackknife(x_ND: Tensor, y_MD: Tensor, groups_N: Tensor, groups: int) -> list[float]:
+    """Fréchet distances of x to y with one group of x left out each; groups_N (N,) in [0, groups)."""
+    if max(len(x_ND), len(y_MD)) < x_ND.shape[1]:
+        return [frechet_distance(x_ND[groups_N != g], y_MD) for g in range(groups)]
+    mean, cov = moments(y_MD)
     root, x = square_root(cov), x_ND.double()
     centre = x.mean(0)
     x = x - centre
@@ -46,8 +49,17 @@ def frechet_jackknife(x_ND: Tensor, mean: Tensor, cov: Tensor, groups_N: Tensor,
 
 
 def frechet_distance(x_ND: Tensor, y_MD: Tensor) -> float:
-    """Fréchet distance between two sets of features (N,D), (M,D); biased upward by about 1/N."""
-    return frechet(*moments(x_ND), *moments(y_MD))
+    """Fréchet distance between two sets of features (N,D), (M,D); biased upward by about 1/N.
+
+    With fewer samples than dimensions, tr √(Σ₁Σ₂) is the nuclear norm of X Yᵀ / √((N−1)(M−1)), X and Y centred: exact, and small.
+    """
+    if max(len(x_ND), len(y_MD)) >= x_ND.shape[1]:
+        return frechet(*moments(x_ND), *moments(y_MD))
+    x, y = x_ND.double(), y_MD.double()
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = (x - mean_x) / (len(x) - 1) ** 0.5, (y - mean_y) / (len(y) - 1) ** 0.5
+    cross = torch.linalg.svdvals(x @ y.T).sum()
+    return float((mean_x - mean_y).square().sum() + x.square().sum() + y.square().sum() - 2 * cross)
 
 
 def frechet_infinity(x_ND: Tensor, y_ND: Tensor, seed: int = 0, points: int = 8) -> float:

@@ -273,13 +273,12 @@ def figures(
     made: "Judged", real: "Judged", k: int, *, errors: bool, extrapolated: bool = False
 ) -> dict[str, Any]:  # Any: JSON
     """Every metric of one set against another of equal size, with 95 % intervals where `errors`, FD∞ where `extrapolated`."""
-    from embprobe.metrics.frechet import frechet, frechet_infinity, frechet_jackknife, moments
+    from embprobe.metrics.frechet import frechet_distance, frechet_infinity, frechet_jackknife
     from embprobe.metrics.intervals import centred, group_of, jackknife_error, wilson
     from embprobe.metrics.kernel import kernel_distance, kernel_jackknife
     from embprobe.metrics.manifold import precision_recall
 
     x, y = made[0], real[0]
-    reference = moments(y)
     found: dict[str, Any] = {}
 
     def put(name: str, value: float, error: float | None) -> None:
@@ -290,9 +289,9 @@ def figures(
     member = group_of(len(x), groups)
     errors_of: dict[str, float | None] = {"fd": None, "kid": None}
     if errors:
-        errors_of["fd"] = jackknife_error(frechet_jackknife(x, *reference, member, groups))
+        errors_of["fd"] = jackknife_error(frechet_jackknife(x, y, member, groups))
         errors_of["kid"] = jackknife_error(kernel_jackknife(x, y, member, groups))
-    put("fd", frechet(*moments(x), *reference), errors_of["fd"])
+    put("fd", frechet_distance(x, y), errors_of["fd"])
     if extrapolated:
         put("fd_infinity", frechet_infinity(x, y), None)
         found["fd_infinity"]["reliable"] = min(len(x), len(y)) >= 4 * x.shape[1]

@@ -43,8 +43,14 @@ def test_the_extrapolation_is_less_biased():
     assert abs(frechet_infinity(x, y)) < 0.5 * frechet_distance(x, y)
 
 
-def test_the_jackknife_leaves_out_just_its_group():
-    x, y = gaussian(60, 8, 0), gaussian(60, 8, 1)
+def test_few_samples_and_many_agree_on_the_same_data():
+    x, y = gaussian(40, 64, 0), gaussian(30, 64, 1, 0.2)
+    assert frechet_distance(x, y) == pytest.approx(frechet(*moments(x), *moments(y)), rel=1e-6)
+
+
+@pytest.mark.parametrize("width", [8, 80])
+def test_the_jackknife_leaves_out_just_its_group(width: int):
+    x, y = gaussian(60, width, 0), gaussian(60, width, 1)
     member = group_of(60, 5)
-    for group, found in enumerate(frechet_jackknife(x, *moments(y), member, 5)):
+    for group, found in enumerate(frechet_jackknife(x, y, member, 5)):
         assert found == pytest.approx(frechet_distance(x[member != group], y), rel=1e-9)
