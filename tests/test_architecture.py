@@ -18,7 +18,7 @@ LAYERS = (
     ("store",),
     ("stage",),
     ("make",),
-    ("engine", "nn", "diffusion", "metrics", "data", "encoders", "judges", "looks", "milestones", "page"),
+    ("engine", "nn", "diffusion", "metrics", "data", "encoders", "judges", "looks", "milestones", "page", "study"),
     ("stages",),
     ("recipe", "inspection"),
     ("cli",),
