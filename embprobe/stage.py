@@ -145,6 +145,8 @@ def build(
     def artefact(word: object, field: "dataclasses.Field[Any]") -> Artefact:
         if isinstance(word, Artefact):
             return _fitting(word, field, cls)
+        if isinstance(word, (list, tuple)):
+            raise UserError(f"--{_dash(field.name)} takes one artefact, and this is a list of {len(word)}; name one of them")
         kinds = field.metadata["kinds"]
         found = store.lookup(str(word))
         if found is not None:

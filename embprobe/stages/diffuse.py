@@ -39,7 +39,7 @@ class Diffuse(Stage):
     Preset `modern`: flow matching, a schedule shifted by the latents' size, the same network with and without classes.
     Preset `paper`: the study's UNet, 36.1 M parameters, ε and L1; by class its own: 1-2-3, L2, no averaging, batch 24,
     cross-attention to a class embedding trained along. Both normalise latents per channel and have a learned null
-    class. Options left out are the preset's. Flips are made when images are ingested: latents can't be flipped.
+    class. Options left out are the preset's. Images are not mirrored, since latents can't be.
     """
 
     latents: Artefact = opt("a compress artefact", kinds=("compress",))

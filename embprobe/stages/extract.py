@@ -117,80 +117,87 @@ class Extract(Stage):
 
 
 class Embed:
-    """Images to tokens on a device, in forward batches."""
+    """Images to tokens on a device."""
 
     def __init__(self, encoder: "Encoder", device: str, precision: str, batch: int) -> None:
         self.encoder, self.device, self.precision, self.batch = encoder, device, precision, batch
 
     def __call__(self, images_BHWC: "np.ndarray") -> "Tensor":
-        """u8 (B,H,W,3) → f32 tokens (B,K,K,D) on the CPU."""
+        """u8 (B,H,W,3), at most a forward batch → f32 tokens (B,K,K,D) on the CPU."""
         import torch
 
         kind = torch.device(self.device).type
-        parts = []
-        for start in range(0, len(images_BHWC), self.batch):
-            x = torch.from_numpy(images_BHWC[start : start + self.batch])
-            x = (x.pin_memory() if kind == "cuda" else x).to(self.device, non_blocking=True)
-            with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
-                parts.append(self.encoder(x).float().cpu())
-        return torch.cat(parts)
+        x = torch.from_numpy(images_BHWC)
+        x = (x.pin_memory() if kind == "cuda" else x).to(self.device, non_blocking=True)
+        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.encoder(x).float().cpu()
 
 
 def write_chunks(embed: Embed, images: Array, array: Array, moments: Array, train: "np.ndarray") -> None:
-    """Embeds the chunks that are missing; reading ahead, computing and writing overlap."""
+    """Embeds the chunks that are missing; reading ahead, computing and writing overlap.
+
+    Memory holds two forward batches of images and at most three chunks as they are stored.
+    """
     from concurrent.futures import Future, ThreadPoolExecutor
+
+    import numpy as np
 
     from embprobe import console, signals
 
     todo = sorted({*array.missing(), *moments.missing()})
-    sizes = {c: len(array.rows_of(c)) for c in todo}
+    left = sum(len(array.rows_of(c)) for c in todo)
     with (
         ThreadPoolExecutor(1) as reader,
         ThreadPoolExecutor(2) as writer,
-        console.progress("extracting", total=len(images), unit="img", start=len(images) - sum(sizes.values())) as bar,
+        console.progress("extracting", total=len(images), unit="img", start=len(images) - left) as bar,
     ):
-        read = {c: array.rows_of(c) for c in todo}
-        ahead = reader.submit(images.read, read[todo[0]].start, read[todo[0]].stop) if todo else None
         writes: list[Future[None]] = []
-        for position, chunk in enumerate(todo):
-            assert ahead is not None
-            pixels = ahead.result()
-            if position + 1 < len(todo):
-                rows = read[todo[position + 1]]
-                ahead = reader.submit(images.read, rows.start, rows.stop)
-            tokens = embed(pixels)
-            writes.append(
-                writer.submit(store_chunk, tokens, chunk, array, moments, train[read[chunk].start : read[chunk].stop])
-            )
-            while len(writes) > 2:  # memory holds at most this many chunks
+        for chunk in todo:
+            rows = array.rows_of(chunk)
+            raw = np.empty((len(rows), *array.shape[1:]), array.dtype)
+            sums = np.zeros((3, array.shape[-1]))
+            starts = range(rows.start, rows.stop, embed.batch)
+            ahead = reader.submit(images.read, rows.start, min(rows.start + embed.batch, rows.stop))
+            for start in starts:
+                pixels = ahead.result()
+                following = start + embed.batch
+                if following < rows.stop:
+                    ahead = reader.submit(images.read, following, min(following + embed.batch, rows.stop))
+                stop = start + len(pixels)
+                raw[start - rows.start : stop - rows.start], part = encode(embed(pixels), array, train[start:stop])
+                sums += part
+                bar.advance(len(pixels))
+            writes.append(writer.submit(store_chunk, raw, chunk, array, moments, sums))
+            while len(writes) > 2 or (writes and signals.requested()):
                 writes.pop(0).result()
-            bar.advance(sizes[chunk])
-            if signals.requested():
-                for write in writes:
-                    write.result()
-                signals.check()
+            signals.check()
         for write in writes:
             write.result()
 
 
-def store_chunk(tokens_BKKD: "Tensor", chunk: int, array: Array, moments: Array, train: "np.ndarray") -> None:
-    """Encodes and writes one chunk, after the training rows' sums, squares and clipped counts per channel."""
+def encode(tokens_BKKD: "Tensor", array: Array, train: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """Tokens as they are stored, and the training rows' sums, squares and clipped counts per channel (3,D) f64."""
     import numpy as np
     import torch
 
     clipped = np.zeros(array.shape[-1])
     if array.dtype == np.int8:
-        scaled = tokens_BKKD / torch.tensor(array.attrs["scale"])
+        scale = torch.tensor(array.attrs["scale"])
+        scaled = tokens_BKKD / scale
         clipped = (scaled.abs() > 127.5).flatten(0, 2).sum(0).numpy().astype(np.float64)
         stored = scaled.round().clamp(-127, 127).to(torch.int8)
-        values = stored.float() * torch.tensor(array.attrs["scale"])
-        raw = stored.numpy()
+        values, raw = stored.float() * scale, stored.numpy()
     elif array.dtype == np.uint16:
-        values = tokens_BKKD.bfloat16().float()
-        raw = tokens_BKKD.bfloat16().view(torch.int16).numpy().view(np.uint16)
+        stored = tokens_BKKD.bfloat16()
+        values, raw = stored.float(), stored.view(torch.int16).numpy().view(np.uint16)
     else:
-        half = tokens_BKKD.clamp(-65504, 65504).half()
-        values, raw = half.float(), half.numpy()
+        stored = tokens_BKKD.clamp(-65504, 65504).half()
+        values, raw = stored.float(), stored.numpy()
     flat = values[torch.from_numpy(train)].flatten(0, 2).double()
-    moments.write_chunk(chunk, np.stack([flat.sum(0).numpy(), flat.square().sum(0).numpy(), clipped])[None])
+    return raw, np.stack([flat.sum(0).numpy(), flat.square().sum(0).numpy(), clipped])
+
+
+def store_chunk(raw: "np.ndarray", chunk: int, array: Array, moments: Array, sums: "np.ndarray") -> None:
+    """Writes one chunk, after its sums: a chunk that is there has them."""
+    moments.write_chunk(chunk, sums[None])
     array.write_chunk(chunk, raw)
