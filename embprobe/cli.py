@@ -30,6 +30,7 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="exit 75 where another p
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe's `set`")
 ]
+DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, … for every step")]
 DEFAULT_STORE = Path("embstore")
 
 
@@ -126,22 +127,23 @@ def run(
     recipe: Annotated[str, typer.Argument(help="a YAML file, or the name of a recipe that ships with embprobe")],
     sets: Sets = None,
     store: StoreOption = DEFAULT_STORE,
-    name: Annotated[str | None, typer.Option(help="a name for the last artefact")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="a name for the last artefact")] = None,
+    device: DeviceOption = None,
     json: JsonOption = False,
     no_wait: NoWait = False,
 ) -> None:
     """Make everything a recipe asks for; asked again, it continues or costs nothing."""
     console.guard_stdout()
     signals.install()
-    _print_made(_run(recipe, sets or [], Store(store), not no_wait), name, json)
+    _print_made(_run(recipe, sets or [], Store(store), not no_wait, device), name, json)
 
 
-def _run(word: str, sets: list[str], store: Store, wait: bool) -> Artefact:
+def _run(word: str, sets: list[str], store: Store, wait: bool, device: str | None) -> Artefact:
     from embprobe import recipe as recipes
 
     loaded = recipes.load(recipes.locate(word), sets)
     last: Artefact | None = None
-    for number, (step, _, last) in enumerate(recipes.stages(loaded, store, _maker(store, wait)), 1):
+    for number, (step, _, last) in enumerate(recipes.stages(loaded, store, _maker(store, wait), device), 1):
         console.say(f"[{number}/{len(loaded.steps)}] {step.label} {last.short}")
     if last is None:
         raise UserError(f"{loaded.path} has no steps; add some")
@@ -151,12 +153,17 @@ def _run(word: str, sets: list[str], store: Store, wait: bool) -> Artefact:
 
 @app.command()
 def demo(
-    sets: Sets = None, store: StoreOption = DEFAULT_STORE, json: JsonOption = False, no_wait: NoWait = False
+    sets: Sets = None,
+    store: StoreOption = DEFAULT_STORE,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="a name for the report")] = None,
+    device: DeviceOption = None,
+    json: JsonOption = False,
+    no_wait: NoWait = False,
 ) -> None:
     """Watch the whole study run in a few minutes, on scenes drawn on the spot; ends with a report."""
     console.guard_stdout()
     signals.install()
-    _print_made(_run("demo", sets or [], Store(store), not no_wait), None, json)
+    _print_made(_run("demo", sets or [], Store(store), not no_wait, device), name, json)
 
 
 @app.command()

@@ -236,8 +236,10 @@ def _needs(value: Value) -> Iterator[int]:
             yield from _needs(item)
 
 
-def stages(recipe: Recipe, store: Store, make: Callable[[Stage], Artefact]) -> Iterator[tuple[Step, Stage, Artefact]]:
-    """Builds and makes each step's stage in order.
+def stages(
+    recipe: Recipe, store: Store, make: Callable[[Stage], Artefact], device: str | None = None
+) -> Iterator[tuple[Step, Stage, Artefact]]:
+    """Builds and makes each step's stage in order, on `device` where the recipe names none.
 
     A step that fails does not stop those that don't need it; when all that can be done is done, its error is raised.
     """
@@ -249,7 +251,8 @@ def stages(recipe: Recipe, store: Store, make: Callable[[Stage], Artefact]) -> I
             console.say(f"{step.label}: left out, since {recipe.steps[absent[0]].label} failed")
             continue
         try:
-            stage = build(step.cls, _options(step, made), store, make, ingest=INGEST)
+            options = {"device": device} | _options(step, made) if device else _options(step, made)
+            stage = build(step.cls, options, store, make, ingest=INGEST)
             made[index] = make(stage)
             yield step, stage, made[index]
         except Interrupted:

@@ -72,7 +72,7 @@ class Evaluate(Stage):
         if (self.reference.metrics.get("classes") or 0) > 1:
             from embprobe.stages.classify import Classify
 
-            return first(Classify(images=self.reference))
+            return first(Classify(images=self.reference, device=self.device))
         from embprobe.judges import inception_there
 
         if inception_there():

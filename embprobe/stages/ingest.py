@@ -42,6 +42,7 @@ class Ingest(Stage):
     limit: int | None = opt("take only so many images, each class and split in its share", None)
     skip_bad: bool = opt("list and skip images that can't be decoded, instead of stopping", False)
     count: int = opt("how many scenes (planted only)", 2000)
+    device: str = opt("taken as by every stage; decoding runs on the CPU", "auto", runtime=True)
     threads: int | None = opt("decoding threads; one a core if not given", None, runtime=True)
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ class Report(Stage):
 
     artefacts: tuple[Artefact, ...] = opt("evaluate and probe artefacts (others add their part)", positional=True)
     title: str = opt("the page's heading", "What the encoders keep")
+    device: str = opt("taken as by every stage; a report needs none", "auto", runtime=True)
 
     def __post_init__(self) -> None:
         if not self.artefacts:
