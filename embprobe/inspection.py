@@ -131,7 +131,7 @@ def planned(label: str, stage: Stage, out: Artefact) -> Planned:
         share = todo / done if done and todo else 1.0
         seconds, size = like.manifest["seconds"] * share, int(like.manifest["bytes"])
     size = stage.disk() or size
-    waiting = [k for k, a in stage.inputs().items() if not a.complete]
+    waiting = list(dict.fromkeys(k.split(".")[0] for k, a in stage.inputs().items() if not a.complete))
     if (out.path / "spec.json").exists():
         return Planned(label, out.stage, out.short, "will continue", "stopped before its end", seconds, size)
     why = f"{', '.join(waiting)} will be made first" if waiting else _difference(out, like)

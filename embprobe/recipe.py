@@ -4,7 +4,7 @@ import itertools
 import re
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Step:
     cls: type[Stage]
     label: str
     options: dict[str, Value]
+    unset: str | None = None  # the mistake to tell when the step is asked for
 
 
 @dataclass
@@ -168,12 +169,23 @@ def _step(entry: Value, environment: Environment, recipe: Recipe, base: Path, pl
     if not isinstance(options, dict):
         raise UserError(f"{place}: `{stage}` needs its options as `key: value`")
     given = {str(k).replace("-", "_"): _resolve(_placed(v, base), environment, place) for k, v in options.items()}
+    unset = _unset(STAGES[stage], options, given, recipe.path)
     name = str(given.pop("as", stage))
     label = str(given.pop("label", name))
     if name in environment and not _made(environment[name]):
         raise UserError(f"{place}: {name!r} already names a value of `set` or `for`; call the step otherwise with `as`")
-    recipe.steps.append(Step(STAGES[stage], label, given))
+    recipe.steps.append(Step(STAGES[stage], label, given, unset))
     environment[name] = Ref(len(recipe.steps) - 1)
+
+
+def _unset(cls: type[Stage], options: Value, given: dict[str, Value], path: Path) -> str | None:
+    """What to do where a required option hangs on a value of `set` that is still null; else None."""
+    needed = {f.name: f.metadata["help"] for f in fields(cls) if f.default is MISSING}
+    for key, word in options.items():
+        option = str(key).replace("-", "_")
+        if option in needed and given[option] is None and isinstance(word, str) and NAME.fullmatch(word):
+            return f"{path.name} needs --set {word.strip('${}')}=…: {needed[option]}"
+    return None
 
 
 def _resolve(value: Value, environment: Environment, place: str) -> Value:
@@ -245,12 +257,15 @@ def stages(
     """
     made: dict[int, Artefact] = {}
     worst: EmbprobeError | None = None
+    left_out = 0
     for index, step in enumerate(recipe.steps):
         absent = [i for value in step.options.values() for i in _needs(value) if i not in made]
         if absent:
-            console.say(f"{step.label}: left out, since {recipe.steps[absent[0]].label} failed")
+            left_out += 1
             continue
         try:
+            if step.unset:
+                raise UserError(step.unset)
             options = {"device": device} | _options(step, made) if device else _options(step, made)
             stage = build(step.cls, options, store, make, ingest=INGEST)
             made[index] = make(stage)
@@ -262,5 +277,7 @@ def stages(
             if worst is not None:
                 console.fail(str(worst))
             worst = max(worst or error, error, key=lambda e: e.exit_code)
+    if left_out:
+        console.say(f"{left_out} step{'s' * (left_out > 1)} left out, needing what failed")
     if worst is not None:
         raise worst

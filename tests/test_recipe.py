@@ -99,7 +99,7 @@ def test_a_branch_goes_on_when_another_fails_and_the_worst_code_is_returned(
             done.append(out)
     assert [a.spec["rows"] for a in done] == [4, 5]
     said = capsys.readouterr().err
-    assert "needs a: left out, since a failed" in said and "--rows is 0" in said
+    assert "1 step left out, needing what failed" in said and "--rows is 0" in said
 
 
 @pytest.mark.parametrize(
