@@ -65,6 +65,7 @@ class DecoderTask(Task):
         perceptual_weight: float,
         gan_weight: float,
         gan_start: int | None,
+        gan_width: int,
         seen: Callable[[Decoder, int], None],
     ) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class DecoderTask(Task):
         self.rate, self.noise, self.seen = rate, noise, seen
         self.perceptual_weight, self.gan_weight, self.gan_start = perceptual_weight, gan_weight, gan_start
         self.distance = (distance,)  # in a tuple: frozen weights stay out of the checkpoints
-        self.discriminator = None if gan_start is None else PatchDiscriminator(decoder.size)
+        self.discriminator = None if gan_start is None else PatchDiscriminator(decoder.size, gan_width)
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         found: dict[str, torch.optim.Optimizer] = {

@@ -46,6 +46,7 @@ class Decode(Stage):
     perceptual_weight: float = opt("weight of the perceptual distance", 1.0)
     gan_start: int = opt("step from which the discriminator takes part", 5000)
     gan_weight: float = opt("weight of the adversarial loss, times the adaptive factor; 0 for none", 0.5)
+    gan_width: int = opt("channels of the discriminator's first layer", 64)
     batch: int = opt("images per step", 24)
     rate: float = opt("peak rate of Adam", 2e-4)
     warmup: int = opt("steps in which the rate rises", 100)
@@ -54,9 +55,9 @@ class Decode(Stage):
     device: str = opt("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "width", "batch"):
+        for name in ("steps", "width", "gan_width", "batch"):
             if getattr(self, name) < 1:
-                raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1")
         for name in ("noise", "perceptual_weight", "gan_weight", "gan_start", "warmup", "seed"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more")
@@ -122,6 +123,7 @@ class Decode(Stage):
             perceptual_weight=self.perceptual_weight,
             gan_weight=self.gan_weight,
             gan_start=self.gan_start if self.gan_weight > 0 and self.gan_start < self.steps else None,
+            gan_width=self.gan_width,
             seen=self.snapshots(evenly(held, SHOWN), size, out, device),
         )
         warmup = max(1, self.warmup)
