@@ -1,5 +1,6 @@
 """Networks that judge images: Inception, the data set's classifier, any torchvision classifier or encoder."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 INCEPTION = "inception-2015-12-05.pt"
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-WEAK = 0.9  # a judge less accurate than this is marked
 
 Judged = tuple[Tensor, Tensor | None]  # features (B,F), probabilities (B,C)
 
@@ -154,27 +154,34 @@ def classifier_features(network: nn.Module, images_BHWC: Tensor, size: int) -> J
     return features, logits.flatten(1).softmax(1)
 
 
-CLASSIFIERS = (
-    "resnet18", "resnet34", "resnet50", "resnet101", "vgg16", "vgg16_bn", "vgg19", "squeezenet1_0", "squeezenet1_1", "alexnet",
-    "densenet121", "convnext_tiny", "convnext_base", "efficientnet_b0", "mobilenet_v2", "mobilenet_v3_large",
-)  # fmt: skip
+COMMON = ("resnet18", "resnet50", "vgg16", "squeezenet1_0", "squeezenet1_1", "alexnet")  # tried first, to be quick
 
 
 def _weights_file(path: Path) -> Judge:
     """A torchvision classifier, known by the names and shapes in its file."""
-    import torchvision
-
     state = read_weights(path)
     shapes = {k: tuple(v.shape) for k, v in state.items()}
-    for name in CLASSIFIERS:
-        with torch.device("meta"):
-            network = getattr(torchvision.models, name)()
+    for name, network in _classifiers():
         if {k: tuple(v.shape) for k, v in network.state_dict().items()} == shapes:
             network = network.to_empty(device="cpu")
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
             judged = partial(classifier_features, network.eval(), size=224)
             return Judge(name, judged, network, facts={"file": path.name, "classes": "ImageNet's"})
-    raise UserError(f"{path} fits none of torchvision's classifiers that embprobe knows ({', '.join(CLASSIFIERS)})")
+    raise UserError(f"{path} fits none of torchvision's classifiers; give another file with --judge")
+
+
+def _classifiers() -> Iterator[tuple[str, nn.Module]]:
+    """torchvision's classifiers without weights in memory."""
+    import warnings
+
+    import torchvision
+
+    for name in dict.fromkeys((*COMMON, *torchvision.models.list_models(module=torchvision.models))):
+        with warnings.catch_warnings(), contextlib.suppress(NotImplementedError):  # those that insist on memory
+            warnings.simplefilter("ignore")
+            with torch.device("meta"):
+                network = torchvision.models.get_model(name)
+            yield name, network
 
 
 def _encoder(source: "Artefact | str", name: str) -> Judge:

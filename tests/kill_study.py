@@ -48,11 +48,13 @@ STAGES: dict[str, Callable[[Made], Stage]] = {
     "classify": lambda made: Classify(images=made["ingest"], **tiny.CLASSIFY | {"steps": 5}),
     "sample": lambda made: Sample(denoiser=made["diffuse"], decoder=made["decode"], **tiny.SAMPLE | {"count": 64}),
     "features": lambda made: Features(images=made["ingest"], judge=made["classify"], size=16, device="cpu"),
+    "features of samples": lambda made: Features(images=made["sample"], judge=made["classify"], size=16, device="cpu"),
     "evaluate": lambda made: Evaluate(
         samples=made["sample"],
         reference=made["ingest"],
         judge=made["classify"],
         real=made["features"],
+        made=made["features of samples"],
         inception=False,
         device="cpu",
     ),

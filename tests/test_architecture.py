@@ -18,7 +18,10 @@ LAYERS = (
     ("store",),
     ("stage",),
     ("make",),
-    ("engine", "nn", "diffusion", "metrics", "data", "encoders", "judges", "looks", "milestones", "page", "study"),
+    (
+        *("engine", "nn", "diffusion", "metrics", "data", "encoders", "judges", "looks", "measure", "spaces"),
+        *("milestones", "page", "study"),
+    ),
     ("stages",),
     ("recipe", "inspection"),
     ("cli",),

@@ -1,12 +1,16 @@
 """Confidence intervals, each by the method that suits its statistic."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 Z95 = 1.959963984540054
+GROUPS = 20  # left out one at a time
+LeftOut = Mapping[
+    str, Sequence[float]
+]  # "samples" and "reference": the statistic with each group of that side left out
 
 
 def wilson(successes: int, count: int, z: float = Z95) -> tuple[float, float]:
@@ -40,6 +44,57 @@ def jackknife(statistic: Callable[[Tensor], float], count: int, groups: int = 20
     return jackknife_error([statistic(torch.nonzero(member != g)[:, 0]) for g in range(min(groups, count))])
 
 
-def centred(value: float, error: float) -> tuple[float, float]:
-    """value ± 1.96 standard errors."""
-    return (value - Z95 * error, value + Z95 * error)
+def centred(value: float, error: float, groups: int) -> tuple[float, float]:
+    """95 % interval from a jackknife's standard error: Student's t with one degree of freedom less than groups."""
+    reach = student(groups - 1) * error
+    return (value - reach, value + reach)
+
+
+def student(freedom: float) -> float:
+    """The two-sided 95 % point of Student's t; infinite below one degree of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975)) if freedom >= 1 else math.inf
+
+
+# ---- statistics of two sets of images: the samples, and the reference they are measured against
+
+
+def two_sided(value: float, left_out: LeftOut) -> tuple[float, float]:
+    """95 % interval of a statistic of independent samples and reference: their jackknife variances add."""
+    return _welch(value, [jackknife_error(side) for side in left_out.values()], [len(s) for s in left_out.values()])
+
+
+def difference(
+    value_a: float, left_a: LeftOut | None, value_b: float, left_b: LeftOut | None, *, paired: bool
+) -> tuple[float, float, float] | None:
+    """a − b with its 95 % interval; None where a jackknife is missing.
+
+    `paired`: both were measured against the same reference images, grouped alike, so that what the reference adds to
+    both cancels. The samples of a and b are independent of each other in any case.
+    """
+    if not left_a or not left_b:
+        return None
+    errors = [jackknife_error(left["samples"]) for left in (left_a, left_b) if "samples" in left]
+    sizes = [len(left["samples"]) for left in (left_a, left_b) if "samples" in left]
+    ours, theirs = left_a.get("reference", []), left_b.get("reference", [])
+    if paired and len(ours) == len(theirs):
+        pairs = [x - y for x, y in zip(ours, theirs, strict=True)]
+        errors, sizes = (
+            [*errors, *([jackknife_error(pairs)] if pairs else [])],
+            [*sizes, *([len(pairs)] if pairs else [])],
+        )
+    else:
+        errors += [jackknife_error(side) for side in (ours, theirs) if side]
+        sizes += [len(side) for side in (ours, theirs) if side]
+    return (value_a - value_b, *_welch(value_a - value_b, errors, sizes))
+
+
+def _welch(value: float, errors: Sequence[float], groups: Sequence[int]) -> tuple[float, float]:
+    """Independent errors added; degrees of freedom after Welch 1947 and Satterthwaite 1946."""
+    variance = sum(e * e for e in errors)
+    if variance == 0:
+        return (value, value)
+    freedom = variance**2 / sum(e**4 / max(1, g - 1) for e, g in zip(errors, groups, strict=True))
+    reach = student(freedom) * math.sqrt(variance)
+    return (value - reach, value + reach)

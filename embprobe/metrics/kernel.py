@@ -6,46 +6,51 @@ from torch import Tensor
 TILE = 2048
 
 
-def _sums(x_ND: Tensor, y_MD: Tensor) -> tuple[float, float]:
-    """Sum of (x·y / D + 1)³ over all pairs, and over the diagonal."""
-    width = x_ND.shape[1]
-    total = diagonal = 0.0
-    for start in range(0, len(x_ND), TILE):
-        rows = x_ND[start : start + TILE].double()
-        for column in range(0, len(y_MD), TILE):
-            total += float(((rows @ y_MD[column : column + TILE].double().T) / width + 1).pow(3).sum())
-    if x_ND is y_MD:
-        diagonal = float((x_ND.double().square().sum(1) / width + 1).pow(3).sum())
-    return total, diagonal
+def _kernel(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """(x·y / D + 1)³ for all pairs (N,M), f64."""
+    root = x_ND.double() @ y_MD.double().mT / x_ND.shape[1] + 1
+    return root.square() * root
+
+
+def _across(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """For each x the kernel's sum over all y: (N,)."""
+    others = torch.split(y_MD, TILE)
+    return torch.cat([torch.stack([_kernel(x, y).sum(1) for y in others]).sum(0) for x in torch.split(x_ND, TILE)])
+
+
+def _within(x_ND: Tensor) -> Tensor:
+    """For each x the kernel's sum over all other x: (N,). Each pair is taken once."""
+    tiles = torch.split(x_ND, TILE)
+    sums = [x.new_zeros(len(x), dtype=torch.float64) for x in tiles]
+    for i, x in enumerate(tiles):
+        own = _kernel(x, x)
+        sums[i] += own.sum(1) - own.diagonal()
+        for j in range(i + 1, len(tiles)):
+            part = _kernel(x, tiles[j])
+            sums[i] += part.sum(1)
+            sums[j] += part.sum(0)
+    return torch.cat(sums)
 
 
 def kernel_distance(x_ND: Tensor, y_MD: Tensor) -> float:
     """Unbiased squared MMD with the kernel (x·y / D + 1)³, over all pairs; Bińkowski et al. 2018 (KID on Inception)."""
     n, m = len(x_ND), len(y_MD)
-    xx, x_diagonal = _sums(x_ND, x_ND)
-    yy, y_diagonal = _sums(y_MD, y_MD)
-    xy, _ = _sums(x_ND, y_MD)
-    return (xx - x_diagonal) / (n * (n - 1)) + (yy - y_diagonal) / (m * (m - 1)) - 2 * xy / (n * m)
+    within = _within(x_ND).sum() / (n * (n - 1)) + _within(y_MD).sum() / (m * (m - 1))
+    return float(within - 2 * _across(x_ND, y_MD).sum() / (n * m))
 
 
 def kernel_jackknife(x_ND: Tensor, y_MD: Tensor, groups_N: Tensor, groups: int) -> list[float]:
-    """Kernel distances with one group of x left out each; groups_N (N,) in [0, groups)."""
-    width, m = x_ND.shape[1], len(y_MD)
-    yy, y_diagonal = _sums(y_MD, y_MD)
-    within = torch.zeros(groups, groups, dtype=torch.float64)
-    across = torch.zeros(groups, dtype=torch.float64)
-    counts = torch.bincount(groups_N, minlength=groups).double()
-    diagonal = (x_ND.double().square().sum(1) / width + 1).pow(3)
-    diagonals = torch.zeros(groups, dtype=torch.float64).index_add_(0, groups_N, diagonal)
-    for g in range(groups):
-        rows = x_ND[groups_N == g].double()
-        columns = (rows @ x_ND.double().T / width + 1).pow(3).sum(0)
-        within[g] = torch.zeros(groups, dtype=torch.float64).index_add_(0, groups_N, columns)
-        across[g] = _sums(rows, y_MD)[0]
+    """Kernel distances with one group of x left out each; groups_N (N,) in [0, groups).
+
+    The distance is symmetric: swap x and y to leave out groups of y.
+    """
+    m, groups_N = len(y_MD), groups_N.to(x_ND.device)
+    within, across, within_y = _within(x_ND), _across(x_ND, y_MD), _within(y_MD).sum() / (m * (m - 1))
     found = []
     for g in range(groups):
-        n = float(counts.sum() - counts[g])
-        xx = within.sum() - 2 * within[g].sum() + within[g, g] - (diagonals.sum() - diagonals[g])
-        xy = across.sum() - across[g]
-        found.append(float(xx / (n * (n - 1)) + (yy - y_diagonal) / (m * (m - 1)) - 2 * xy / (n * m)))
+        out = groups_N == g
+        n = len(x_ND) - int(out.sum())
+        xx = within.sum() - 2 * within[out].sum() + _within(x_ND[out]).sum()
+        xy = across.sum() - across[out].sum()
+        found.append(float(xx / (n * (n - 1)) + within_y - 2 * xy / (n * m)))
     return found

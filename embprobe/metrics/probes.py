@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from embprobe.metrics.intervals import centred, jackknife, wilson
+from embprobe.metrics.intervals import GROUPS, centred, jackknife, wilson
 
 L2 = tuple(10.0**e for e in range(-2, -7, -1))  # strengths of the linear probe, strong to weak
 RIDGE = tuple(10.0**e for e in range(1, -7, -1))  # strengths of ridge, as a share of the mean variance of a feature
@@ -35,7 +35,7 @@ def explained(error_N: Tensor, square_N: Tensor, total_NT: Tensor, each: int = 1
     if count < 3 or float(spread) <= 1e-12 * float(square_N.sum()):
         return {"value": None, "low": None, "high": None}
     value = r2(torch.arange(count))
-    low, high = centred(value, jackknife(r2, count))
+    low, high = centred(value, jackknife(r2, count), min(GROUPS, count))
     return {"value": value, "low": low, "high": min(1.0, high)}
 
 

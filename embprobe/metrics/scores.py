@@ -7,9 +7,8 @@ from torch import Tensor
 def inception_score(probabilities_NC: Tensor) -> float:
     """exp E KL(p(y|x) ‖ p(y)) over all samples at once, one split; Salimans et al. 2016. Between 1 and C."""
     p = probabilities_NC.double()
-    marginal = p.mean(0)
-    divergence = (p * (p.clamp_min(1e-16).log() - marginal.clamp_min(1e-16).log())).sum(1).mean()
-    return float(divergence.exp())
+    information = torch.special.entr(p.mean(0)).sum() - torch.special.entr(p).sum(1).mean()
+    return float(information.exp())
 
 
 def class_shares(classes_N: Tensor, count: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from embprobe.errors import UserError
 from embprobe.stage import Stage, opt
@@ -10,20 +10,24 @@ from embprobe.store import Artefact, Json
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
-    from embprobe.judges import Judge, Judged
-    from embprobe.looks import Rows
+    from embprobe.judges import Judge
+    from embprobe.looks import Look, Rows
 
+WEAK = 0.9  # a judge less accurate than this is marked
 LEAST = 8  # samples a class needs for its own figures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):
-    """Measure samples: Fréchet and kernel distance, score, class shares, precision, recall, per class, with floors.
+    """Measure samples against real images, as a judge sees them, each figure with an interval and beside its floor.
 
-    The reference is the training split; the floor is real held-out images against it. Counts are matched.
+    Fréchet and kernel distance, score, class shares, precision, recall, density, coverage, authenticity, the class
+    asked for, all of it per class; for what a denoiser drew, distances of latents and a test for copies. The reference
+    is the training split; the floor is real held-out images against it. Counts are matched.
     """
+
+    version: ClassVar[int] = 2
 
     samples: Artefact = opt(
         "samples, a decoder (its reconstructions), or a data set", kinds=("sample", "decode", "ingest")
@@ -36,10 +40,12 @@ class Evaluate(Stage):
         path="file",
     )
     inception: bool = opt("judge by Inception as well when its weights are on this machine", True)
-    k: int = opt("neighbours that span the manifolds of precision and recall", 3)
+    k: int = opt("neighbours that span the manifolds of precision, recall, density and coverage", 3)
+    memorisation: bool = opt("look for copies of training images in what a denoiser drew", True)
     limit: int = opt("most samples and reference images used", 50_000)
     seed: int = opt("seed of which images are used where there are more", 0)
     real: Artefact | None = opt("features of the reference; made if not given", None, runtime=True, kinds=("features",))
+    made: Artefact | None = opt("features of the samples; made if not given", None, runtime=True, kinds=("features",))
     device: str = opt("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
     def __post_init__(self) -> None:
@@ -52,20 +58,27 @@ class Evaluate(Stage):
         if not self.reference.complete:
             return self
         stage = self if self.judge is not None else replace(self, judge=self.usual_judge(first))
-        if not stage.samples.complete or stage.real is not None:
+        if not stage.samples.complete:
             return stage
+        real = stage.real or first(stage.look(stage.reference))
+        if stage.samples == stage.reference:
+            return replace(stage, real=real)
+        return replace(stage, real=real, made=stage.made or first(stage.look(stage.samples, whole=True)))
+
+    def look(self, images: Artefact, whole: bool = False) -> Stage:
+        """What the judge sees in images at the samples' size."""
         from embprobe.stages.features import Features
 
-        assert stage.judge is not None
-        look = Features(
-            images=self.reference,
-            judge=stage.judge,
-            size=stage.samples.metrics["size"],
+        assert self.judge is not None
+        return Features(
+            images=images,
+            judge=self.judge,
+            size=self.samples.metrics["size"],
+            whole=whole,
             limit=self.limit,
             seed=self.seed,
             device=self.device,
         )
-        return replace(stage, real=first(look))
 
     def usual_judge(self, first: Callable[[Stage], Artefact]) -> Artefact | str:
         """The data set's classifier; without classes, Inception."""
@@ -93,235 +106,199 @@ class Evaluate(Stage):
                 )
 
     def run(self, out: Artefact) -> None:
+        from embprobe import console
         from embprobe.engine import device_of
         from embprobe.judges import inception_there, load_judge
 
         assert self.judge is not None
-        judges = {"judge": load_judge(self.judge)}
+        looks = self.kept()
+        console.say(self.counts(looks))
+        found = {"judge": self.measure(load_judge(self.judge), looks, probed(self.judge, self.samples))}
         if self.inception and self.judge != "inception" and inception_there():
-            judges["inception"] = load_judge("inception")
-        sets = self.sets()
-        device = device_of(self.device)
-        found = {}
-        for name, judge in judges.items():
-            real = self.real if name == "judge" else None
-            looked = {key: look(judge, name, key, rows, device, out, real) for key, rows in sets.items()}
-            found[name] = {"name": judge.name, "accuracy": judge.accuracy, **judge.facts} | self.measure(
-                judge, looked, sets
-            )
-            found[name]["weak"] = judge.accuracy is not None and judge.accuracy < 0.9
-        for key, rows in sets.items():
-            out.create(f"{key}_rows", (len(rows.rows),), "int64").write(rows.rows)
-        out.write_json("metrics.json", {"judges": found, "protocol": self.protocol(sets)})
+            second = load_judge("inception")
+            found["inception"] = self.measure(second, self.seen(second, "inception", device_of(self.device), out))
+        alone = self.one_by_one(looks)
+        for key, look in looks.items():
+            out.create(f"{key}_rows", (len(look),), "int64").write(look.rows)
+        out.write_json("metrics.json", {"judges": found, **alone, "protocol": self.protocol(looks)})
         first = found["judge"]
         out.note(judge=first["name"], weak=first["weak"], count=first["count"])
-        out.note(**{k: v["value"] for k, v in first["metrics"].items()})
+        out.note(**{k: v["value"] for k, v in (first["metrics"] | alone["latents"]["metrics"]).items()})
+        out.note(**{f"copies_{space}": v["copies"] for space, v in alone["memorisation"].items()})
 
     # -- which images
 
-    def sets(self) -> "dict[str, Rows]":
-        """Samples, the training images they are compared with, and held-out images for the floor."""
-        from embprobe.looks import Rows, splits, spread
+    def sets(self, most: int | None = None) -> "dict[str, Rows]":
+        """Samples, training images and held-out images; at most `most` of each, where given."""
+        from embprobe.looks import Rows, splits, spread, whole
 
-        made = sample_rows(self.samples, self.limit, self.seed)
-        parts = splits(self.reference.array("split").read())
-        train, held = parts["train"], parts["held_out"]
-        images = self.reference.array("images")
+        images, size = self.reference.array("images"), self.samples.metrics["size"]
         label = self.reference.array("label").read() if self.reference.has("label") else None
-        size = made.images.shape[1]
 
-        def real(rows: "np.ndarray") -> "Rows":
-            kept = spread(rows, min(self.limit, len(made.rows)), self.seed)
-            return Rows(images, kept, label[kept] if label is not None else None, size)
+        def real(rows: "np.ndarray") -> Rows:
+            kept = spread(rows, most or self.limit, self.seed)
+            return Rows(images, kept, None if label is None else label[kept], size)
 
-        if len(made.rows) <= self.k or len(train) <= self.k:
-            raise UserError(
-                f"{len(made.rows)} samples and {len(train)} training images; both must be more than --k {self.k}"
-            )
-        found = {"samples": made, "train": real(train)}
-        if len(held) > self.k:
-            found["held_out"] = real(held)
+        parts = {key: real(rows) for key, rows in splits(self.reference.array("split").read()).items() if len(rows)}
+        itself = parts.get("held_out", parts["train"])
+        return {"samples": itself if self.itself else whole(self.samples, self.limit, self.seed), **parts}
+
+    @property
+    def itself(self) -> bool:
+        """Whether the data set is measured against itself: its held-out images are the samples."""
+        return self.samples == self.reference
+
+    def kept(self) -> "dict[str, Look]":
+        """What the judge saw, from the features artefacts."""
+        import numpy as np
+
+        from embprobe.looks import Look, seen
+
+        assert self.real is not None
+        sets, found = self.sets(), {}
+        for key, rows in sets.items():
+            where = "samples" if self.made is not None else "held_out" if "held_out" in sets else "train"
+            source, name = (self.made or self.real, where) if key == "samples" else (self.real, key)
+            places = np.searchsorted(source.array(f"{name}_rows").read(), rows.rows)
+            found[key] = Look(seen(source, name, places), rows.rows, rows.label)
+        return self.enough(found)
+
+    def seen(self, judge: "Judge", name: str, device: str, out: Artefact) -> "dict[str, Look]":
+        """What a second judge sees, computed here and kept."""
+        import numpy as np
+
+        from embprobe.looks import Look, keep, seen
+
+        found = {}
+        for key, rows in self.sets(most=len(self.sets()["samples"].rows)).items():
+            keep(judge, f"{name}_{key}", rows, device, out)
+            found[key] = Look(seen(out, f"{name}_{key}", np.arange(len(rows.rows))), rows.rows, rows.label)
         return found
 
-    def protocol(self, sets: "dict[str, Rows]") -> dict[str, Json]:
+    def enough(self, looks: "dict[str, Look]") -> "dict[str, Look]":
+        """Raises UserError where a manifold can't be spanned; leaves out a floor that can't."""
+        made, train = len(looks["samples"]), len(looks["train"])
+        if min(made, train) <= self.k:
+            raise UserError(f"{made} samples and {train} training images; both must be more than --k {self.k}")
+        return {k: v for k, v in looks.items() if k != "held_out" or len(v) > self.k}
+
+    @staticmethod
+    def counts(looks: "dict[str, Look]") -> str:
+        """How many images are compared."""
+        count = min(len(looks["samples"]), len(looks["train"]))
+        floor = f", floor from {min(count, len(looks['held_out']))} held-out images" if "held_out" in looks else ""
+        return f"{count} samples against {count} training images{floor}"
+
+    def protocol(self, looks: "dict[str, Look]") -> dict[str, Json]:
         """How the figures were taken."""
+        from embprobe.measure import COVERAGE
+
         return {
-            "counts": {k: len(v.rows) for k, v in sets.items()},
-            "pixels": f"both sets at {sets['samples'].size} px, antialiased bicubic, u8, then the judge's own resize",
-            "reference": "training split",
+            "counts": {k: len(v) for k, v in looks.items()},
+            "pixels": f"both sets at {self.samples.metrics['size']} px, antialiased bicubic, u8, then the judge's own resize",
+            "reference": "training split, as many images as samples",
             "floor": "held-out real images in the place of the samples",
             "k": self.k,
             "score": "one split over all samples",
-            "intervals": "95 %: delete-group jackknife over samples (20 groups) for FD, KID, IS, TV; Wilson over queries with "
-            "the manifold kept for precision and recall",
+            "intervals": "95 %; FD, FD∞, KID, TV: delete-group jackknives over samples and over the reference, added; score and "
+            "density: over samples; precision, recall, coverage, authenticity: Wilson over queries, the manifold kept",
+            "coverage of the intervals": COVERAGE,
+            "FD∞": "twice the FD of all images less the mean FD of two halves that complement each other",
+            "ties": "a distance equal to a radius is inside for precision and recall, outside for density and coverage",
+            "memorisation": "training and held-out images are exchangeable for a sample that copies nothing; a copy is at most "
+            "half as far from its training image as from any held-out one and from its fifth nearest training image",
         }
 
     # -- figures
 
-    def measure(self, judge: "Judge", looked: "dict[str, Judged]", sets: "dict[str, Rows]") -> dict[str, Json]:
-        """Every metric of the samples with its interval and floor, then the same per class."""
+    def measure(self, judge: "Judge", looks: "dict[str, Look]", probed: bool = False) -> dict[str, Json]:
+        """Every metric with its interval and floor, then the same per class; `probed`: by the encoder under study."""
+        from embprobe.measure import figures, share, swapped, with_floor
         from embprobe.metrics.scores import class_shares, confusion
 
-        count = min(len(looked["samples"][0]), len(looked["train"][0]))
-        train = cut(looked["train"], count)
-        made = figures(cut(looked["samples"], count), train, self.k, errors=True, extrapolated=True)
-        floor: dict[str, Json] = {}
-        if "held_out" in looked:
-            floor_count = min(count, len(looked["held_out"][0]))
-            held, train = cut(looked["held_out"], floor_count), cut(looked["train"], floor_count)
-            floor = figures(held, train, self.k, errors=False, extrapolated=True)
-        found: dict[str, Json] = {"count": count, "floor_count": min(count, len(looked.get("held_out", train)[0]))}
-        found["metrics"] = {k: {**v, "floor": floor.get(k, {}).get("value")} for k, v in made.items()}
-        found["features"] = int(train[0].shape[1])
-        if judge.classes is None or looked["samples"][1] is None:
+        count, floor_count, cut = matched(looks)
+        made = figures(cut["samples"].judged, cut["train"].judged, self.k, extrapolated=True)
+        found: dict[str, Json] = {"name": judge.name, "accuracy": judge.accuracy, **judge.facts}
+        found |= {"weak": judge.accuracy is not None and judge.accuracy < WEAK, "probed": probed}
+        found |= {"count": count, "floor_count": floor_count, "features": int(cut["train"].judged[0].shape[1])}
+        found |= {"reference": cut["train"].digest(), "metrics": with_floor(made, self.floor(cut))}
+        probabilities = looks["samples"].judged[1]
+        if judge.classes is None or probabilities is None:
             found["metrics"].pop("tv", None)
             return found
-        judged = looked["samples"][1].argmax(1)
-        total = len(judge.classes)
+        import torch
+
+        judged, total = probabilities.argmax(1), len(judge.classes)
+        assert looks["train"].judged[1] is not None
         found["classes"] = judge.classes
         found["shares"] = class_shares(judged, total).tolist()
-        assert looked["train"][1] is not None
-        found["real_shares"] = class_shares(looked["train"][1].argmax(1), total).tolist()
-        asked = sets["samples"].label
-        if asked is not None:
-            import torch
-
-            from embprobe.metrics.intervals import wilson
-
-            table = confusion(torch.from_numpy(asked), judged, total)
-            right = int(table.trace())
-            low, high = wilson(right, len(judged))
-            found["confusion"] = table.tolist()
-            found["metrics"]["asked_class"] = {
-                "value": right / len(judged),
-                "low": low,
-                "high": high,
-                "floor": judge.accuracy,
-            }
-            found["per_class"] = self.per_class(looked, sets, judge.classes)
+        found["real_shares"] = class_shares(looks["train"].judged[1].argmax(1), total).tolist()
+        if looks["samples"].label is not None:
+            asked = torch.from_numpy(looks["samples"].label)
+            table = confusion(asked, judged, total).tolist()
+            right = share(asked == judged, "samples") | {"floor": judge.accuracy}
+            found |= {"confusion": table, "swapped": swapped(table)}
+            found["metrics"]["asked_class"] = right
+            found["per_class"] = self.per_class(looks, judge.classes)
         return found
 
-    def per_class(self, looked: "dict[str, Judged]", sets: "dict[str, Rows]", classes: list[str]) -> dict[str, Json]:
+    def floor(self, cut: "dict[str, Look]") -> dict[str, Json]:
+        """What held-out real images get in the samples' place."""
+        from embprobe.measure import figures
+
+        if "held_out" not in cut:
+            return {}
+        held = cut["held_out"]
+        return figures(held.judged, cut["train"].cut(len(held)).judged, self.k, errors=False, extrapolated=True)
+
+    def per_class(self, looks: "dict[str, Look]", classes: list[str]) -> dict[str, Json]:
         """Each class's samples against that class's real images."""
-        import torch
+        from embprobe.measure import bare, figures, with_floor
 
         found: dict[str, Json] = {}
         for index, name in enumerate(classes):
-            part: dict[str, tuple[torch.Tensor, None]] = {}
-            for key, rows in sets.items():
-                assert rows.label is not None
-                part[key] = (looked[key][0][torch.from_numpy(rows.label == index)], None)
-            count = min(len(part["samples"][0]), len(part["train"][0]))
+            part = {key: look.where(look.label == index) for key, look in looks.items() if look.label is not None}
+            count, floor_count, cut = matched(part)
+            found[name] = {"count": count}
             if count < max(LEAST, self.k + 1):
-                found[name] = {"count": count}
                 continue
-            values = figures(cut(part["samples"], count), cut(part["train"], count), self.k, errors=False)
-            floor_count = min(count, len(part["held_out"][0])) if "held_out" in part else 0
-            floor = {}
-            if floor_count > self.k:
-                floor = figures(
-                    cut(part["held_out"], floor_count), cut(part["train"], floor_count), self.k, errors=False
-                )
-            found[name] = {"count": count, "floor_count": floor_count} | {
-                k: {**v, "floor": floor.get(k, {}).get("value")} for k, v in values.items()
-            }
+            values = figures(cut["samples"].judged, cut["train"].judged, self.k)
+            floor = self.floor(cut) if floor_count > self.k else {}
+            found[name] |= {"floor_count": floor_count} | bare(with_floor(values, floor))
+        return found
+
+    def one_by_one(self, looks: "dict[str, Look]") -> dict[str, Json]:
+        """For what a denoiser drew: its latents against real ones, and the test for copies in each space."""
+        from embprobe import spaces
+
+        found: dict[str, Json] = {"latents": {"metrics": {}}, "memorisation": {}}
+        if self.samples.stage != "sample" or "held_out" not in looks:
+            return found
+        assert self.real is not None
+        samples, train, held = looks["samples"], looks["train"].rows, looks["held_out"].rows
+        there = {
+            "pixels": spaces.pixels(self.sets()["samples"], self.reference),
+            "judge": spaces.judged(samples.judged[0], self.real),
+        }
+        if "denoiser" in self.samples.inputs and self.reference in self.samples.lineage():
+            there["latents"] = spaces.latents(self.samples, samples.rows)
+            found["latents"]["metrics"] = spaces.latent_distance(there["latents"], train, held, self.seed)
+        if self.memorisation:
+            found["memorisation"] = {k: spaces.memorised(v, samples.rows, train, held) for k, v in there.items()}
         return found
 
 
-def sample_rows(samples: Artefact, limit: int, seed: int) -> "Rows":
-    """The images to be measured: samples, a decoder's reconstructions, or a data set's held-out images."""
-    import numpy as np
-
-    from embprobe.looks import Rows, spread
-
-    name = "reconstructions" if samples.stage == "decode" else "images"
-    images = samples.array(name)
-    label = samples.array("label").read() if samples.stage != "decode" and samples.has("label") else None
-    rows = np.arange(len(images))
-    if samples.stage == "ingest":
-        held = np.nonzero(samples.array("split").read() == 1)[0]
-        rows = held if len(held) else rows
-    kept = spread(rows, limit, seed)
-    return Rows(images, kept, label[kept] if label is not None else None, images.shape[1])
+def matched(looks: "dict[str, Look]") -> "tuple[int, int, dict[str, Look]]":
+    """Equal counts of samples and training images, at most as many held-out ones; both counts, and the sets cut."""
+    count = min(len(looks["samples"]), len(looks["train"]))
+    floor_count = min(count, len(looks["held_out"])) if "held_out" in looks else count
+    return count, floor_count, {k: v.cut(floor_count if k == "held_out" else count) for k, v in looks.items()}
 
 
-def look(
-    judge: "Judge", name: str, key: str, rows: "Rows", device: str, out: Artefact, real: Artefact | None
-) -> "Judged":
-    """Features and probabilities of a set: of real images from what was kept, else computed here and kept."""
-    import numpy as np
-
-    from embprobe.looks import keep, seen
-
-    if real is not None and key != "samples":
-        return seen(real, key, np.searchsorted(real.array(f"{key}_rows").read(), rows.rows))
-    keep(judge, f"{name}_{key}", rows, device, out)
-    return seen(out, f"{name}_{key}", np.arange(len(rows.rows)))
-
-
-def cut(looked: "Judged", count: int) -> "Judged":
-    """The same seeded choice of `count` images, whatever the set."""
-    import torch
-
-    if len(looked[0]) <= count:
-        return looked
-    kept = torch.randperm(len(looked[0]), generator=torch.Generator().manual_seed(0))[:count].sort().values
-    return looked[0][kept], None if looked[1] is None else looked[1][kept]
-
-
-def figures(
-    made: "Judged", real: "Judged", k: int, *, errors: bool, extrapolated: bool = False
-) -> dict[str, Any]:  # Any: JSON
-    """Every metric of one set against another of equal size, with 95 % intervals where `errors`, FD∞ where `extrapolated`."""
-    from embprobe.metrics.frechet import frechet_distance, frechet_infinity, frechet_jackknife
-    from embprobe.metrics.intervals import centred, group_of, jackknife_error, wilson
-    from embprobe.metrics.kernel import kernel_distance, kernel_jackknife
-    from embprobe.metrics.manifold import precision_recall
-
-    x, y = made[0], real[0]
-    found: dict[str, Any] = {}
-
-    def put(name: str, value: float, error: float | None) -> None:
-        low, high = centred(value, error) if error is not None else (None, None)
-        found[name] = {"value": value, "low": low, "high": high}
-
-    groups = min(20, len(x) // 2)
-    member = group_of(len(x), groups)
-    errors_of: dict[str, float | None] = {"fd": None, "kid": None}
-    if errors:
-        errors_of["fd"] = jackknife_error(frechet_jackknife(x, y, member, groups))
-        errors_of["kid"] = jackknife_error(kernel_jackknife(x, y, member, groups))
-    put("fd", frechet_distance(x, y), errors_of["fd"])
-    if extrapolated:
-        put("fd_infinity", frechet_infinity(x, y), None)
-        found["fd_infinity"]["reliable"] = min(len(x), len(y)) >= 4 * x.shape[1]
-    put("kid", kernel_distance(x, y), errors_of["kid"])
-    precise, recalled = precision_recall(y, x, k)
-    for name, hits in (("precision", precise), ("recall", recalled)):
-        low, high = wilson(int(hits.sum()), len(hits))
-        found[name] = {"value": float(hits.double().mean()), "low": low, "high": high}
-    if made[1] is not None and real[1] is not None:
-        judged_scores(made[1], real[1], errors, put)
-    return found
-
-
-def judged_scores(
-    made: "torch.Tensor", real: "torch.Tensor", errors: bool, put: Callable[[str, float, float | None], None]
-) -> None:
-    """The Inception-style score and the total variation of judged class shares."""
-    from embprobe.metrics.intervals import jackknife
-    from embprobe.metrics.scores import class_shares, inception_score, total_variation
-
-    classes = made.shape[1]
-    shares = class_shares(real.argmax(1), classes)
-    judged = made.argmax(1)
-
-    def variation(rows: "torch.Tensor") -> float:
-        return total_variation(class_shares(judged[rows], classes), shares)
-
-    put("score", inception_score(made), jackknife(lambda r: inception_score(made[r]), len(made)) if errors else None)
-    put(
-        "tv",
-        total_variation(class_shares(judged, classes), shares),
-        jackknife(variation, len(made)) if errors else None,
-    )
+def probed(judge: Artefact | str | None, samples: Artefact) -> bool:
+    """Whether the judge is the encoder whose embeddings the samples were drawn from."""
+    for artefact in samples.lineage():
+        if artefact.stage == "extract":
+            encoder = artefact.inputs.get("encoder") or artefact.options["encoder"]
+            return encoder == judge
+    return False

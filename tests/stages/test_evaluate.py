@@ -11,9 +11,12 @@ from embprobe.stage import Stage, opt
 from embprobe.stages.classify import Classify
 from embprobe.stages.evaluate import Evaluate
 from embprobe.store import Artefact, Store
+from tests import tiny
+from tests.conftest import Zoo
 from tests.stages.conftest import CLASSES, SIZE
 
 COUNT = 60
+METRICS = ("fd", "fd_infinity", "kid", "score", "tv", "precision", "recall", "density", "coverage", "authenticity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +53,20 @@ def test_good_samples_are_near_the_floor_and_of_the_class_asked(images: Artefact
     assert found["count"] == 36  # as many samples as training images
     assert found["metrics"]["asked_class"]["value"] > 0.9
     assert found["metrics"]["tv"]["value"] < 0.1
-    for name in ("fd", "kid", "score", "tv", "precision", "recall"):
+    for name in METRICS:
         figure = found["metrics"][name]
         assert figure["low"] <= figure["value"] <= figure["high"] and figure["floor"] is not None
+        assert {"samples", "reference"} >= figure["left_out"].keys() != set()
+        assert all(len(side) >= 9 for side in figure["left_out"].values())
     assert found["metrics"]["fd_infinity"]["reliable"] is False
     assert found["per_class"].keys() == set(CLASSES)
 
 
 def test_swapped_labels_show_in_the_confusion(images: Artefact, judge: Artefact, store: Store):
-    table = np.array(evaluated(Sample(swapped=True), images, judge, store)["confusion"])
+    found = evaluated(Sample(swapped=True), images, judge, store)
+    table = np.array(found["confusion"])
     assert table[0, 1] > 15 and table[1, 0] > 15 and table[2, 2] > 15
+    assert found["swapped"] == [[0, 1]]
 
 
 def test_a_missing_class_shows_in_the_total_variation(images: Artefact, judge: Artefact, store: Store):
@@ -77,7 +84,8 @@ def test_an_encoder_as_judge_gives_no_class_figures(images: Artefact, store: Sto
 def test_the_judge_looks_at_real_images_once(images: Artefact, judge: Artefact, store: Store):
     evaluated(Sample(), images, judge, store)
     evaluated(Sample(swapped=True), images, judge, store)
-    assert len([a for a in store.artefacts() if a.stage == "features"]) == 1
+    looks = [a.inputs["images"].stage for a in store.artefacts() if a.stage == "features"]
+    assert sorted(looks) == ["ingest", "sample", "sample"]
 
 
 def test_a_judge_of_other_classes_is_refused(images: Artefact, judge: Artefact, store: Store):
@@ -89,3 +97,54 @@ def test_a_judge_of_other_classes_is_refused(images: Artefact, judge: Artefact, 
     stage = Evaluate(samples=make(Sample(), store), reference=make(Ingest(), store), judge=judge)
     with pytest.raises(UserError, match="give a judge made from the reference"):
         stage.check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies(Stage):
+    """A tenth of the samples is a training image with a little noise, the others are held-out ones."""
+
+    images: Artefact = opt("")
+
+    @classmethod
+    def name(cls) -> str:
+        return "sample"
+
+    def run(self, out: Artefact) -> None:
+        real, split = self.images.array("images").read(), self.images.array("split").read()
+        copied = real[split == 0][:2] // 2 * 2
+        out.create("images", (20, SIZE, SIZE, 3), "uint8").write(
+            np.concatenate([copied, real[split == 1], real[split == 1][:6]])
+        )
+        out.note(size=SIZE, count=20)
+
+
+def test_copies_are_told_from_held_out_images(images: Artefact, store: Store):
+    stage = Evaluate(
+        samples=make(Copies(images=images), store), reference=images, judge="random:vit-16x1-h2-p4", device="cpu"
+    )
+    made = make(stage.prepare(lambda first: make(first, store)), store)
+    found = made.read_json("metrics.json")["memorisation"]["pixels"]
+    assert found["copies"] == 2 and found["low"] < found["share"] == 0.1 < found["high"]
+    assert {(place, row) for place, row, _ in found["worst"][:2]} == {(0, 0), (1, 1)}
+    assert made.metrics["copies_pixels"] == 2
+
+
+def test_what_a_denoiser_drew_is_looked_at_in_every_space(zoo: Zoo):
+    store = zoo.store
+    stage = Evaluate(samples=zoo["samples"], reference=zoo["images"], judge=tiny.ENCODER, k=2, device="cpu")
+    made = make(stage.prepare(lambda first: make(first, store)), store)
+    found = made.read_json("metrics.json")
+    assert found["memorisation"].keys() == {"pixels", "judge", "latents"}
+    assert all(0 <= m["p"] <= 1 and len(m["worst"]) == 16 for m in found["memorisation"].values())
+    assert found["latents"]["metrics"]["latent_fd"]["value"] > 0
+    assert found["judges"]["judge"]["probed"] is True  # the judge is the encoder under study
+
+
+def test_a_data_set_against_itself_is_its_own_floor(images: Artefact, judge: Artefact, store: Store):
+    stage = Evaluate(samples=images, reference=images, judge=judge, device="cpu")
+    made = make(stage.prepare(lambda first: make(first, store)), store)
+    found = made.read_json("metrics.json")["judges"]["judge"]
+    assert found["count"] == 12
+    assert all(
+        found["metrics"][k]["value"] == pytest.approx(found["metrics"][k]["floor"]) for k in ("fd", "kid", "recall")
+    )
