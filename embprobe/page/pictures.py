@@ -1,0 +1,51 @@
+"""Pictures: images side by side on a sheet, as PNG for a file and as WebP for the page."""
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LARGEST = 128  # pixels a side, of an image in the page; its file keeps them all
+QUALITY = 95
+
+
+def grid(images_NHWC: "np.ndarray", columns: int, gap: int = 2) -> "np.ndarray":
+    """Images side by side on white, u8 (H,W,3)."""
+    import numpy as np
+
+    count, height, width, _ = images_NHWC.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for i, image in enumerate(images_NHWC):
+        y, x = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[y : y + height, x : x + width] = image
+    return sheet
+
+
+def png(image_HWC: "np.ndarray") -> bytes:
+    """An image as PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image_HWC).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def webp(image_HWC: "np.ndarray", columns: int) -> tuple[bytes, tuple[int, int]]:
+    """A sheet as WebP, lossless or of quality 95, whichever is smaller, and its (width, height).
+
+    Sheets whose images are larger than 128 px are made smaller: the page has a budget, the PNG beside it has none.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(image_HWC)
+    widest = columns * (LARGEST + 2) - 2
+    if image.width > widest:
+        image = image.resize((widest, round(image.height * widest / image.width)), Image.Resampling.LANCZOS)
+    found = []
+    for options in ({"lossless": True, "quality": 50}, {"quality": QUALITY}):
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", method=4, **options)
+        found.append(buffer.getvalue())
+    return min(found, key=len), image.size

@@ -1,0 +1,7 @@
+"""A study: what evaluations and probes say of encoders, as rows, differences, curves and sentences."""
+
+from embprobe.study.figures import COLUMNS, Column, Figure, Row
+from embprobe.study.reading import Study
+from embprobe.study.table import Table
+
+__all__ = ["COLUMNS", "Column", "Figure", "Row", "Study", "Table"]

@@ -1,0 +1,166 @@
+"""The pictures of a study: samples, reconstructions by step, and samples beside the training images they resemble."""
+
+from typing import TYPE_CHECKING
+
+from embprobe import page
+from embprobe.page.pictures import grid, png, webp
+from embprobe.store import Array, Artefact, Json
+from embprobe.study.reading import Study
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ACROSS = 8
+ROWS = 8
+CLASSES = 10  # shown at most
+NOBODY: tuple[str, ...] = ()
+SPACES = {"pixels": "pixels", "judge": "the judge's features", "latents": "latents"}
+
+
+class Gallery:
+    """The page's pictures; each is also written as a PNG file of its own."""
+
+    def __init__(self, study: Study, out: Artefact) -> None:
+        self.study, self.out = study, out
+
+    def keep(
+        self, name: str, images_NHWC: "np.ndarray", caption: str, beside: tuple[str, ...] = (), across: int = ACROSS
+    ) -> str:
+        """Writes a sheet as PNG and returns its place in the page."""
+        sheet = grid(images_NHWC, across)
+        safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-")
+        self.out.write_bytes(f"figures/{safe}.png", png(sheet))
+        data, size = webp(sheet, across)
+        return page.picture(data, caption, beside, size)
+
+    def shown(self) -> list[tuple[Artefact, Artefact]]:
+        """Each set of samples once, with the first evaluation of it."""
+        return list({a.inputs["samples"]: a for a in reversed(self.study.final)}.items())[::-1]
+
+    def samples(self) -> str:
+        """A grid of each set of samples, a class each row where classes were asked for, and one of real images."""
+        import numpy as np
+
+        found = ""
+        by_class = False
+        for made, evaluation in self.shown():
+            images, caption = made.array("images"), self.study.name(made)
+            rows, beside = np.arange(min(ACROSS * ROWS, len(images))), NOBODY
+            if made.has("label") and len(set(label := made.array("label").read())) > 1:
+                rows, beside = class_rows(label, made.read_json("classes.json"))
+                by_class = True
+            found += self.keep(f"samples-{caption[:40]}-{evaluation.short}", pictures(images, rows), caption, beside)
+        words = page.text("Beside a row: the class asked for.") if by_class else ""
+        return words + page.row(found + self.real(by_class)) if found else ""
+
+    def real(self, by_class: bool) -> str:
+        """Real training images, by class if the samples are."""
+        import numpy as np
+
+        for images in [a for a in self.study.all if a.stage == "ingest"][:1]:
+            train = np.nonzero(images.array("split").read() == 0)[0]
+            shuffled = np.random.default_rng(0).permutation(train)
+            rows, beside = np.sort(shuffled[: ACROSS * ROWS]), NOBODY
+            if by_class and images.has("label"):
+                places, beside = class_rows(images.array("label").read()[shuffled], images.read_json("classes.json"))
+                rows = np.where(places < 0, -1, shuffled[places])
+            return self.keep("real", self.sized(images, rows), "real training images", beside)
+        return ""
+
+    def sized(self, images: Artefact, rows: "np.ndarray") -> "np.ndarray":
+        """Real images at the size of the samples."""
+        sizes = [e.inputs["samples"].array("images").shape[1] for e in self.study.final]
+        found = pictures(images.array("images"), rows)
+        if not sizes or found.shape[1] == sizes[0]:
+            return found
+        from embprobe.judges import resized  # heavy
+
+        return resized(found, sizes[0])
+
+    def reconstructions(self) -> str:
+        """For each decoder: the same held-out images after some steps, the originals last."""
+        import numpy as np
+
+        found = ""
+        for decoder in [a for a in self.study.all if a.stage == "decode" and a.has("snapshots")]:
+            snapshots = decoder.array("snapshots")
+            shown, latents = snapshots.read(), decoder.inputs["latents"]
+            source = decoder.inputs.get("images") or latents.inputs["embeddings"].inputs["images"]
+            real = self.sized(source, np.array(snapshots.attrs["rows"]))
+            if real.shape[1] != shown.shape[2]:
+                continue
+            label = self.study.label(latents.inputs["embeddings"])
+            beside = (*(f"{s} steps" for s in snapshots.attrs["steps"]), "original")
+            sheet = np.concatenate([*shown, real])
+            found += self.keep(f"reconstructions-{label}-{decoder.short}", sheet, label, beside, across=shown.shape[1])
+        return page.row(found)
+
+    def neighbours(self) -> str:
+        """For each set of samples and each space: the samples most like copies above their training images."""
+        found = ""
+        for made, evaluation in self.shown():
+            spaces = evaluation.read_json("metrics.json").get("memorisation") or {}
+            for space, told in spaces.items():
+                found += self.worst(made, evaluation, space, told)
+            if not spaces and evaluation.has("judge_samples_features"):
+                found += self.nearest(made, evaluation)
+        return page.row(found)
+
+    def worst(self, made: Artefact, evaluation: Artefact, space: str, told: Json) -> str:
+        """The pairs that are nearest for what held-out images would lead one to expect."""
+        import numpy as np
+
+        pairs = (told.get("worst") or [])[:ACROSS]
+        if not pairs:
+            return ""
+        mine, theirs = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
+        ratios = ", ".join(f"{pair[2]:.2f}" for pair in pairs)
+        caption = (
+            f"{self.study.name(made)}, in {SPACES.get(space, space)}: nearest training image below; its distance over that of "
+            f"the nearest held-out image: {ratios}"
+        )
+        sheet = np.concatenate([made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)])
+        return self.keep(
+            f"copies-{space}-{evaluation.short}", sheet, caption, ("sample", "training"), across=len(pairs)
+        )
+
+    def nearest(self, made: Artefact, evaluation: Artefact) -> str:
+        """Of an evaluation without memorisation: the samples nearest to a training image in the judge's features."""
+        import numpy as np
+        import torch
+
+        from embprobe.metrics.manifold import squared_distances
+
+        features = torch.from_numpy(evaluation.array("judge_samples_features").read())
+        kept = evaluation.inputs["real"].array("train_rows").read()
+        rows = evaluation.array("train_rows").read()
+        real = torch.from_numpy(evaluation.inputs["real"].array("train_features").take(np.searchsorted(kept, rows)))
+        parts = [squared_distances(part, real).min(1) for part in torch.split(features, 512)]
+        near, closest = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+        chosen = near.argsort()[:ACROSS]
+        mine = evaluation.array("samples_rows").read()[chosen.numpy()]
+        theirs = rows[closest[chosen].numpy()]
+        sheet = np.concatenate([made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)])
+        caption = f"{self.study.name(made)}: the samples nearest to a training image in the judge's features"
+        return self.keep(f"nearest-{evaluation.short}", sheet, caption, ("sample", "training"), across=len(chosen))
+
+
+def class_rows(label: "np.ndarray", classes: list[str]) -> "tuple[np.ndarray, tuple[str, ...]]":
+    """Places of the first images of each class, -1 where there are too few, and the classes' names."""
+    import numpy as np
+
+    present = [c for c in range(len(classes)) if (label == c).any()][:CLASSES]
+    rows = np.full((len(present), ACROSS), -1)
+    for line, c in zip(rows, present, strict=True):
+        places = np.nonzero(label == c)[0][:ACROSS]
+        line[: len(places)] = places
+    return rows.ravel(), tuple(classes[c] for c in present)
+
+
+def pictures(images: Array, rows: "np.ndarray") -> "np.ndarray":
+    """Images of these rows, white for -1."""
+    import numpy as np
+
+    found = images.take(np.maximum(rows, 0)).copy()
+    found[rows < 0] = 255
+    return found

@@ -1,0 +1,88 @@
+"""The tables of a study in LaTeX, for booktabs."""
+
+from collections.abc import Sequence
+
+from embprobe.page import Cell
+from embprobe.study.figures import Row
+from embprobe.study.judging import Judged
+from embprobe.study.table import Table
+from embprobe.study.verdict import METHODS
+
+WIDE = 6  # columns of figures beside each other
+SIGNS = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    '"': r"\textquotedbl{}", "∞": r"$\infty$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "²": r"$^2$", "±": r"$\pm$",
+    "÷": r"$\div$", "−": "$-$", "–": "--", "⚠": r"$\dagger$", "…": r"\ldots{}", "[": "{[}", "*": "{*}", "\n": " ",
+}  # fmt: skip
+INTERVALS = "± is half of a 95 % interval over images; it leaves out the spread over training seeds."
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(SIGNS.get(c, c) for c in text)
+
+
+def tables(judged: Sequence[Judged], reading: Judged) -> str:
+    """Figures with ± and the best in bold, floors, and differences: one table float after the other."""
+    parts = ["% \\usepackage{booktabs}"]
+    for judge in judged:
+        said = f"{judge.caption}. {INTERVALS} Bold: best of the rows drawn the same way; italic: floors."
+        parts += floats(judge.rows, said)
+        parts += differences(judge)
+    parts += floats(reading.rows, f"{reading.caption}. {INTERVALS}") + differences(reading)
+    return "\n\n".join(parts) + "\n"
+
+
+def floats(rows: Sequence[Row], caption: str) -> list[str]:
+    """A table for every few columns."""
+    found = []
+    whole = Table(rows)
+    for start in range(0, len(whole.columns), WIDE):
+        keys = [c.key for c in whole.columns[start : start + WIDE]]
+        shown = [r for r in rows if any(k in r.values for k in keys)]
+        table = Table(shown)
+        places = [i for i, c in enumerate(table.columns) if c.key in keys]
+        first = 2 if table.counted else 1
+        lines = [" & ".join(escaped(h) for h in table.headers[:first] + [table.columns[i].header for i in places])]
+        lines[0] += r" \\ \midrule"
+        for number, cells in enumerate(table.cells):
+            rule = r"\midrule " if number in table.floors and number - 1 not in table.floors and number else ""
+            words = [_cell(cells[i], number in table.floors) for i in [*range(first), *(first + i for i in places)]]
+            lines.append(f"{rule}{' & '.join(words)} \\\\")
+        found.append(_float("l" + "r" * (first - 1 + len(places)), lines, caption))
+    return found
+
+
+def differences(judge: Judged) -> list[str]:
+    """Every difference between rows drawn the same way."""
+    lines = [r"drawn & figure & first & second & first $-$ second & 95\,\% interval & by \\ \midrule"]
+    for how, found in judge.differences.items():
+        for d in found:
+            ends = f"[{d.column.text(d.low)}, {d.column.text(d.high)}]"
+            size = escaped(d.column.text(d.value))
+            words = [how, d.column.name, d.first, d.second]
+            bold = rf"\textbf{{{size}}}" if d.told else size
+            lines.append(
+                f"{' & '.join(map(escaped, words))} & {bold} & {escaped(ends)} & {escaped(METHODS[d.method])} \\\\"
+            )
+    if len(lines) == 1:
+        return []
+    said = "Differences; bold where the interval leaves out 0. Not corrected for their number."
+    return [_float("llllrrl", lines, f"{judge.caption}. {said}")]
+
+
+def _cell(cell: Cell, floor: bool) -> str:
+    small = f" {{\\small {escaped(cell.small)}}}" if cell.small else ""
+    text = escaped(cell.text)
+    if cell.best:
+        return rf"\textbf{{{text}}}{small}"
+    return (rf"\textit{{{text}}}" if floor else text) + small
+
+
+def _float(columns: str, lines: Sequence[str], caption: str) -> str:
+    body = "\n".join(lines)
+    return (
+        f"\\begin{{table}}\n\\centering\\footnotesize\n\\caption{{{escaped(caption)}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
+        f"{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}"
+    )

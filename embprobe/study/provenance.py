@@ -1,0 +1,43 @@
+"""Where a page's figures come from: every artefact by its fingerprint, and the commands that make them again."""
+
+import shlex
+from collections.abc import Iterator
+
+from embprobe import console, page
+from embprobe.page import Cell
+from embprobe.store import Artefact, Json
+from embprobe.study.reading import Study
+
+
+def provenance(study: Study) -> str:
+    """Every artefact behind the page, in the order it was made, with the command that makes it again."""
+    everything = sorted(study.all, key=lambda a: a.manifest["finished"])
+    rows = []
+    for made in everything:
+        facts, seconds, size = made.manifest, made.manifest["seconds"], made.manifest["bytes"]
+        costs = [Cell(console.duration(seconds), sort=seconds), Cell(console.size(size), sort=size)]
+        rows.append([Cell(made.stage), Cell(made.fingerprint), *costs, Cell(facts["host"]), Cell(facts["finished"])])
+    commands = "\n".join(command(a) for a in everything)
+    versions = "  ".join(f"{k} {v}" for k, v in everything[-1].manifest["versions"].items() if v)
+    caption = "Everything behind this page, in the order it was made"
+    table = page.table(["stage", "fingerprint", "time", "size", "host", "finished"], rows, caption=caption)
+    table = page.folded(f"Fingerprints ({len(rows)} artefacts)", table)
+    return table + page.folded("Commands that make it again", page.code(commands)) + page.text(versions)
+
+
+def command(artefact: Artefact) -> str:
+    """The command line of an artefact."""
+    return f"embprobe {artefact.stage}{''.join(_options(artefact.options))}"
+
+
+def _options(options: dict[str, Json]) -> Iterator[str]:
+    for key, value in options.items():
+        if value is None or key == "device":
+            continue
+        if key == "artefacts":
+            yield "".join(f" {v[:10]}" for v in value)
+        elif isinstance(value, bool):
+            yield f" --{'' if value else 'no-'}{key.replace('_', '-')}"
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f" --{key.replace('_', '-')} {shlex.quote(text)}"

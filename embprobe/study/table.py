@@ -1,0 +1,107 @@
+"""Tables of a study: rows as cells with the best of each comparison marked, and the same as CSV."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from embprobe.page import Cell
+from embprobe.store import Json
+from embprobe.study.figures import COLUMNS, Column, Row
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run it
+
+
+class Table:
+    """Rows as cells, with the columns that some row fills and the best of rows drawn the same way marked."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = list(rows)
+        self.columns = [c for c in COLUMNS if any(c.key in row.values for row in rows)]
+        self.counted = any(r.count is not None for r in rows)
+        self.best: dict[tuple[str, str], float] = {}
+        for column in self.columns:
+            for how in {r.how for r in rows if not r.is_floor}:
+                alike = [r for r in rows if r.how == how and not r.is_floor and column.key in r.values]
+                values = [r.values[column.key].value for r in alike if r.values[column.key].reliable]
+                if column.higher is not None and len(values) > 1 and len({r.count for r in alike}) == 1:
+                    self.best[how, column.key] = max(values) if column.higher else min(values)
+
+    @property
+    def headers(self) -> list[str]:
+        return ["encoder", *(["n"] if self.counted else []), *(c.header for c in self.columns)]
+
+    @cached_property
+    def cells(self) -> list[list[Cell]]:
+        """Every cell of every row."""
+        lines = []
+        for row in self.rows:
+            flag = " ⚠ judged by itself" if row.probed else ""
+            count = Cell("" if row.count is None else str(row.count), sort=row.count)
+            line = [Cell(row.label, flag), *([count] if self.counted else [])]
+            lines.append(line + [self.cell(row, column) for column in self.columns])
+        return lines
+
+    def cell(self, row: Row, column: Column) -> Cell:
+        """A figure, half the width of its interval, and whether it is the best."""
+        figure = row.values.get(column.key)
+        if figure is None:
+            return Cell("–")
+        best = not row.is_floor and figure.reliable and self.best.get((row.how, column.key)) == figure.value
+        small = half_width(column, figure.ends) + ("" if figure.reliable else " ⚠")
+        return Cell(column.text(figure.value), small.strip(), best, sort=figure.value)
+
+    @property
+    def floors(self) -> list[int]:
+        """Places of the rows that are references, not results."""
+        return [i for i, r in enumerate(self.rows) if r.is_floor]
+
+    @property
+    def plain(self) -> list[list[str]]:
+        """The cells as text, for a terminal."""
+        return [[f"{c.text} {c.small}".strip() for c in row] for row in self.cells]
+
+
+def half_width(column: Column, ends: tuple[float, float] | None) -> str:
+    """±, with a digit more where it would read as 0."""
+    if ends is None:
+        return ""
+    half = (ends[1] - ends[0]) / 2
+    wide = replace(column, digits=column.digits + 1) if 0 < half < 0.5 * 10.0**-column.digits else column
+    return f"±{wide.text(half)}"
+
+
+def merged(rows: Sequence[Row], embeddings: Sequence[Row]) -> list[Row]:
+    """Rows of samples with what readers find in their embeddings; embeddings without samples come before the floors."""
+    told = {r.encoder: r for r in embeddings}
+    made = [
+        replace(r, values={**r.values, **told[r.encoder].values}) if r.encoder in told else r
+        for r in rows
+        if not r.is_floor
+    ]
+    alone = [r for r in embeddings if r.encoder not in {m.encoder for m in made}]
+    return [*made, *alone, *(r for r in rows if r.is_floor)]
+
+
+def csv_text(tables: Mapping[str | None, Sequence[Row]]) -> str:
+    """The rows of each judge one below the other, with values and interval ends at full precision."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    columns = [c for c in COLUMNS if any(c.key in r.values for rows in tables.values() for r in rows)]
+    facts = ["judge", "weak_judge", "judged_by_itself", "encoder", "n", "kind", "floor", "drawn", "seed"]
+    writer.writerow([*facts, *(f"{c.key}{end}" for c in columns for end in ("", "_low", "_high"))])
+    for judge, rows in tables.items():
+        for row in rows:
+            values: list[Json] = []
+            for column in columns:
+                figure = row.values.get(column.key)
+                values += [None] * 3 if figure is None else [figure.value, figure.low, figure.high]
+            told = [row.weak, row.probed, harmless(row.label), row.count, row.kind, row.is_floor]
+            writer.writerow([harmless(judge or ""), *told, harmless(row.how), harmless(row.seed), *values])
+    return buffer.getvalue()
+
+
+def harmless(text: str) -> str:
+    """Text that a spreadsheet doesn't take for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -1,0 +1,255 @@
+"""A study written by hand: two learned encoders and a control, judged with figures that a test chooses."""
+
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+
+from embprobe.make import make
+from embprobe.stage import Stage, opt
+from embprobe.store import Artefact, Json, Store
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+CLASSES = [HOSTILE, "=cat", "dog"]
+COUNT, SIZE = 48, 16
+# FD, precision and the share of copies of each encoder
+ENCODERS = {"ijepa": (12.0, 0.80, 0.00), "mae": (20.0, 0.81, 0.25), "pixels": (9.0, 0.90, 0.00)}
+
+
+def around(value: float, error: float, groups: int = 20) -> list[float]:
+    """Values with a group left out whose jackknife has this standard error."""
+    apart = error / (groups - 1) ** 0.5
+    return [value + (apart if g % 2 else -apart) for g in range(groups)]
+
+
+def figure(value: float, error: float, floor: float, **more: Json) -> dict[str, Json]:
+    """A figure as evaluate writes it."""
+    left = {"samples": around(value, error), "reference": around(value, error / 2)}
+    return {
+        "value": value,
+        "low": value - 2 * error,
+        "high": value + 2 * error,
+        "floor": floor,
+        "left_out": left,
+    } | more
+
+
+def noise(seed: int, count: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (count, SIZE, SIZE, 3), np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest(Stage):
+    """Images of three classes."""
+
+    def run(self, out: Artefact) -> None:
+        out.create("images", (COUNT, SIZE, SIZE, 3), "uint8").write(noise(0, COUNT))
+        out.create("label", (COUNT,), "int32").write(np.arange(COUNT, dtype=np.int32) % 3)
+        out.create("split", (COUNT,), "uint8").write((np.arange(COUNT) % 4 == 3).astype(np.uint8))
+        out.write_json("classes.json", CLASSES)
+        out.note(count=COUNT, size=SIZE, classes=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extract(Stage):
+    """Embeddings by name alone."""
+
+    images: Artefact = opt("")
+    encoder: str = opt("")
+
+    def run(self, out: Artefact) -> None:
+        out.note(count=COUNT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compress(Stage):
+    """Latents by name alone."""
+
+    embeddings: Artefact = opt("")
+    seed: int = opt("", 0)
+
+    def run(self, out: Artefact) -> None:
+        out.note(r2=0.9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffuse(Stage):
+    """A denoiser by name alone."""
+
+    latents: Artefact = opt("")
+    conditional: bool = opt("", True)
+    steps: int = opt("", 100)
+    seed: int = opt("", 0)
+
+    def run(self, out: Artefact) -> None:
+        out.note(epochs=10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode(Stage):
+    """A decoder's snapshots."""
+
+    latents: Artefact = opt("")
+    seed: int = opt("", 0)
+
+    def run(self, out: Artefact) -> None:
+        attrs: dict[str, Json] = {"steps": [64, 256], "rows": [3, 7, 11]}
+        out.create("snapshots", (2, 3, SIZE, SIZE, 3), "uint8", attrs=attrs).write(
+            noise(1, 6).reshape(2, 3, SIZE, SIZE, 3)
+        )
+        out.create("reconstructions", (12, SIZE, SIZE, 3), "uint8").write(noise(2, 12))
+        out.note(psnr=20.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Stage):
+    """Samples of three classes."""
+
+    denoiser: Artefact = opt("")
+    decoder: Artefact = opt("")
+    guidance: float = opt("", 1.0)
+    sampler: str = opt("", "euler")
+    milestone: int | None = opt("", None)
+    seed: int = opt("", 0)
+
+    def run(self, out: Artefact) -> None:
+        out.create("images", (COUNT, SIZE, SIZE, 3), "uint8").write(noise(3, COUNT))
+        if self.denoiser.options["conditional"]:
+            out.create("label", (COUNT,), "int32").write(np.arange(COUNT, dtype=np.int32) % 3)
+            out.write_json("classes.json", CLASSES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Stage):
+    """Figures as they are given."""
+
+    samples: Artefact = opt("")
+    reference: Artefact = opt("")
+    fd: float = opt("")
+    precision: float = opt("", 0.8)
+    copies: float = opt("", 0.0)
+    second: float | None = opt("FD by a second judge, which is the encoder itself", None)
+    plain: bool = opt("figures of an older evaluation, without what is newer", False)
+
+    def run(self, out: Artefact) -> None:
+        judge = judged(self.fd, self.precision)
+        found: dict[str, Json] = {"judges": {"judge": judge}, "protocol": {"k": 3, "intervals": "95 %"}}
+        if self.second is not None:
+            itself = {"name": "inception", "accuracy": None, "weak": False, "probed": True}
+            found["judges"]["inception"] = judged(self.second, self.precision) | itself
+        if self.plain:
+            for name in ("swapped", "confusion", "per_class", "reference", "probed"):
+                judge.pop(name)
+            judge["metrics"] = {
+                k: v | {"left_out": None}
+                for k, v in judge["metrics"].items()
+                if k in ("fd", "precision", "recall", "kid")
+            }
+        elif self.samples.stage == "sample":
+            found["memorisation"] = {space: memory(self.copies) for space in ("pixels", "judge", "latents")}
+            found["latents"] = {"metrics": {"latent_fd": figure(3.0, 0.1, 1.0)}}
+        out.write_json("metrics.json", found)
+
+
+def judged(fd: float, precision: float) -> dict[str, Any]:  # Any: JSON
+    """A judge's part of metrics.json."""
+    metrics = {
+        "fd": figure(fd, 1.0, 1.5),
+        "fd_infinity": {"value": fd - 1, "floor": 0.5, "reliable": False},
+        "kid": figure(fd / 1000, 0.001, 0.0001),
+        "precision": figure(precision, 0.03, 0.9),
+        "recall": figure(0.4, 0.02, 0.9),
+        "density": figure(0.7, 0.02, 1.0),
+        "coverage": figure(0.6, 0.02, 0.95),
+        "authenticity": figure(0.7, 0.02, 0.75),
+        "tv": figure(0.05, 0.01, 0.01),
+        "asked_class": figure(0.6, 0.03, 0.85),
+    }
+    per_class: dict[str, Json] = {name: {"count": 16, "fd": {"value": 30.0, "floor": 4.0}} for name in CLASSES[:2]}
+    return {
+        "name": "classifier", "accuracy": 0.85, "weak": True, "probed": False, "count": COUNT, "floor_count": COUNT,
+        "features": 512, "reference": "one", "metrics": metrics, "classes": CLASSES,
+        "confusion": [[2, 14, 0], [12, 4, 0], [0, 1, 15]], "swapped": [[0, 1]],
+        "per_class": per_class | {CLASSES[2]: {"count": 2}},
+    }  # fmt: skip
+
+
+def memory(copies: float) -> dict[str, Json]:
+    """What evaluate says of memorisation in one space."""
+    share = {
+        "share": copies,
+        "low": max(0.0, copies - 0.1),
+        "high": copies + 0.1,
+        "copies": round(copies * COUNT),
+        "count": COUNT,
+    }
+    return {"p": 0.0002 if copies else 0.4, "nearer": 0.5 + copies / 2, "expected": 0.5, "train": 36, "held_out": 12,
+            "worst": [[4, 8, 0.31], [5, 9, 0.42]]} | share  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Stage):
+    """What readers find, as given."""
+
+    embeddings: Artefact = opt("")
+    linear: float = opt("")
+
+    def run(self, out: Artefact) -> None:
+        share = {"value": self.linear, "low": self.linear - 0.02, "high": self.linear + 0.02}
+        factor = {"kind": "scalar", "pooled": share, "grid": share}
+        out.write_json(
+            "probe.json", {"linear": share, "factors": {"hue": factor, HOSTILE: factor | {"kind": "category"}}}
+        )
+
+
+class Links(HTMLParser):
+    """Everything that a page points to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+
+    @property
+    def outside(self) -> list[str]:
+        return [link for link in self.found if not link.startswith(("data:", "#"))]
+
+
+def artefacts(
+    store: Store,
+    plain: bool = False,
+    seeds: tuple[int, ...] = (0,),
+    curve: bool = True,
+    conditional: bool = True,
+    second: bool = False,
+) -> tuple[Artefact, ...]:
+    """Evaluations of samples, milestones, Gaussian draws and decoders, and probes, of every encoder."""
+    images = make(Ingest(), store)
+    found = []
+    for number, (encoder, (fd, precision, copies)) in enumerate(ENCODERS.items()):
+        embeddings = make(Extract(images=images, encoder=encoder), store)
+        latents = make(Compress(embeddings=embeddings), store)
+        decoder = make(Decode(latents=latents), store)
+        found.append(make(Evaluate(samples=decoder, reference=images, fd=fd / 2, plain=plain), store))
+        found.append(make(Probe(embeddings=embeddings, linear=0.5 + 0.1 * number), store))
+        for seed in seeds:
+            denoiser = make(Diffuse(latents=latents, conditional=conditional, seed=seed), store)
+            for milestone, worse in ((10, 4.0), (30, 2.0), (None, 1.0))[0 if curve else 2 :]:
+                samples = make(Sample(denoiser=denoiser, decoder=decoder, milestone=milestone), store)
+                judged_so = Evaluate(
+                    samples=samples,
+                    reference=images,
+                    fd=fd * worse + seed / 10,
+                    precision=precision,
+                    copies=copies,
+                    second=40.0 - fd if second else None,
+                    plain=plain,
+                )
+                found.append(make(judged_so, store))
+            drawn = make(Sample(denoiser=denoiser, decoder=decoder, sampler="gaussian"), store)
+            found.append(make(Evaluate(samples=drawn, reference=images, fd=90.0 + seed, plain=plain), store))
+    return tuple(found)

@@ -1,0 +1,69 @@
+"""Tables: the best of what may be compared, CSV that no spreadsheet runs, LaTeX that prints what was meant."""
+
+import csv
+import io
+import re
+
+from embprobe.study import latex
+from embprobe.study.figures import Column, Figure, Row
+from embprobe.study.judging import Judged
+from embprobe.study.table import Table, csv_text, harmless, merged
+
+LEFT = {"samples": [1.0, 2.0] * 10}
+ROWS = [
+    Row("a", {"fd": Figure(10.25, 9.0, 11.5, left_out=LEFT), "precision": Figure(0.5)}, count=100),
+    Row("b", {"fd": Figure(20.0, 19.0, 21.0, left_out=LEFT), "precision": Figure(0.6)}, count=100),
+    Row("a", {"fd": Figure(5.0)}, how="guidance 3", count=100),
+    Row("real", {"fd": Figure(1.0)}, kind="real", count=100),
+]
+
+
+def test_the_best_is_marked_among_rows_drawn_the_same_way() -> None:
+    table = Table(ROWS)
+    fd = table.headers.index("FD ↓")
+    assert [row[fd].best for row in table.cells] == [True, False, False, False]
+    assert table.plain[0][fd] == "10.2 ±1.2" and table.floors == [3]
+    assert table.plain[3][table.headers.index("precision ↑")] == "–"
+
+
+def test_an_unreliable_figure_is_flagged_and_never_the_best() -> None:
+    rows = [Row(n, {"fd_infinity": Figure(v, reliable=v > 1)}, count=9) for n, v in (("a", 1.0), ("b", 2.0))]
+    cells = [line[2] for line in Table(rows).cells]
+    assert cells[0].small == "⚠" and not any(c.best for c in cells)
+
+
+def test_readers_join_the_rows_of_their_encoder() -> None:
+    readers = [
+        Row("a", {"linear": Figure(0.7)}, kind="embeddings"),
+        Row("c", {"linear": Figure(0.1)}, kind="embeddings"),
+    ]
+    found = merged(ROWS, readers)
+    assert [r.encoder for r in found] == ["a", "b", "a", "c", "real"]
+    assert found[0].values["linear"].value == 0.7 and "linear" not in found[1].values
+
+
+def test_csv_has_full_precision_and_no_formulas() -> None:
+    hostile = Row("=1+1", {"fd": Figure(-1 / 3, -0.5, 0.1)}, how="+x", count=3)
+    (found,) = csv.DictReader(io.StringIO(csv_text({"@judge": [hostile]})))
+    assert (found["judge"], found["encoder"], found["drawn"]) == ("'@judge", "'=1+1, +x", "'+x")
+    assert float(found["fd"]) == -1 / 3 and float(found["fd_low"]) == -0.5
+    assert [harmless(t) for t in ("-x", "\tx", "x=1", "")] == ["'-x", "'\tx", "x=1", ""]
+
+
+def test_numbers_have_a_true_minus_and_no_minus_zero() -> None:
+    column = Column("kid", "KID", 2, False)
+    assert column.text(-0.001) == "0.00" and column.text(-1.5) == "−1.50"
+
+
+def test_latex_is_escaped_and_says_judge_and_intervals() -> None:
+    rows = [Row(r"100%_\x{[&", dict(r.values), kind=r.kind, count=r.count) if r.encoder == "b" else r for r in ROWS]
+    judge = Judged("net_1", 0.5, [Row(**{**vars(r), "weak": True}) for r in rows], [], [], [])
+    found = latex.tables([judge], Judged(None, None, [], [], [], []))
+    assert r"100\%\_\textbackslash{}x\{{[}\&" in found and r"net\_1, 50.0 \% accurate" in found
+    assert r"\textbf{10.2} {\small $\pm$1.2}" in found and r"\textit{1.0}" in found and "weak judge" in found
+    assert "FD $\\downarrow$" in found and "first $-$ second" in found
+    assert found.count(r"\begin{tabular}") == found.count(r"\end{tabular}") == found.count(r"\toprule") == 2
+    assert found.isascii()
+    for body in re.findall(r"\\begin{tabular}{(\w+)}\n(.*?)\\bottomrule", found, re.DOTALL):
+        lines = [line for line in body[1].splitlines() if line.endswith(("\\\\", "midrule")) and " & " in line]
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {len(body[0]) - 1}
