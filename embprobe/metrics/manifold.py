@@ -83,6 +83,7 @@ class _Pairs:
 
     def __init__(self, x_ND: Tensor, y_MD: Tensor, k: int) -> None:
         self.x, self.y, self.sparse = x_ND, y_MD, SPARSE * k
+        self.scratch: dict[tuple[str, torch.dtype], Tensor] = {}
         centre = y_MD.mean(0)
         self.centre = centre if centre.dtype == torch.float64 else centre.float()
         self.square_x = self._squares(x_ND)
@@ -97,8 +98,11 @@ class _Pairs:
         self.kinds = (torch.float32, torch.float64) if narrow else (torch.float64,)
 
     def _squares(self, x_ND: Tensor) -> Tensor:
-        parts = [(b.double() - self.centre.double()).square().sum(1) for b in torch.split(x_ND, TILE)]
-        return torch.cat(parts)
+        found = x_ND.new_empty(len(x_ND), dtype=torch.float64)
+        for start in range(0, len(x_ND), TILE):
+            part = slice(start, start + TILE)
+            found[part] = (x_ND[part].double() - self.centre.double()).square_().sum(1)
+        return found
 
     def slack(self, square: Tensor, kind: torch.dtype) -> Tensor:
         """What one side adds to the bound on a tile's rounding, from its |x|²."""
@@ -108,10 +112,27 @@ class _Pairs:
 
     def low(self, rows: Tensor, columns: Tensor, kind: torch.dtype) -> Tensor:
         """Lower bounds (R,C) of the squared distances."""
-        centre = self.centre.to(kind)
-        x, y = self.x[rows].to(kind).sub_(centre), self.y[columns].to(kind).sub_(centre)
+        x, y = (self._centred(*of, kind) for of in (("x", self.x, rows), ("y", self.y, columns)))
         low_x, low_y = (s - self.slack(s, kind) for s in (self.square_x[rows], self.square_y[columns]))
-        return torch.addmm(low_y.to(kind), x, y.mT, alpha=-2).add_(low_x.to(kind)[:, None])
+        low = self._scratch("low", len(rows) * len(columns), kind).view(len(rows), len(columns))
+        torch.addmm(low_y.to(kind), x, y.mT, alpha=-2, out=low)
+        return low.add_(low_x.to(kind)[:, None])
+
+    def _centred(self, name: str, points_ND: Tensor, places_P: Tensor, kind: torch.dtype) -> Tensor:
+        """Chosen points (P,D) about the centre."""
+        width = points_ND.shape[1]
+        found = self._scratch(name, len(places_P) * width, kind).view(len(places_P), width)
+        if points_ND.dtype == kind:
+            torch.index_select(points_ND, 0, places_P, out=found)
+        else:
+            found.copy_(points_ND[places_P])
+        return found.sub_(self.centre.to(kind))
+
+    def _scratch(self, name: str, count: int, kind: torch.dtype) -> Tensor:
+        """Memory that every tile takes again: freed and asked for anew, it would be held many times over."""
+        if len(self.scratch.get((name, kind), ())) < count:
+            self.scratch[name, kind] = self.square_x.new_empty(count, dtype=kind)
+        return self.scratch[name, kind][:count]
 
     def high(self, low_P: Tensor, i_P: Tensor, j_P: Tensor, kind: torch.dtype) -> Tensor:
         """Upper bounds from the lower ones, f64, of the pairs (i, j)."""
