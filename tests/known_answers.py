@@ -19,7 +19,7 @@ from embprobe import spaces
 from embprobe.judges import Judge, Judged, features_of, load_judge, resized
 from embprobe.make import make
 from embprobe.measure import figures, swapped
-from embprobe.metrics.memorisation import K, Memorisation, Near, memorisation
+from embprobe.metrics.memorisation import COPY, K, Memorisation, Near, memorisation
 from embprobe.metrics.scores import class_shares, confusion, total_variation
 from embprobe.stages.classify import Classify
 from embprobe.stages.ingest import Ingest
@@ -139,7 +139,7 @@ def copying(data: Data) -> None:
         mixed = distances.judged(
             np.concatenate([data.held[:fresh], data.train[:copied]]), data.train, data.held[fresh:]
         )
-        called = mixed.ratio <= 0.5
+        called = mixed.ratio <= COPY
         hits, calls = int(called[fresh:].sum()), int(called.sum())
         right = mixed.p < 0.01 and hits >= 0.95 * copied and hits >= 0.95 * calls
         told(

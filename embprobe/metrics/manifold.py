@@ -58,12 +58,6 @@ def neighbours(x_ND: Tensor, k: int) -> Tensor:
     return search.best
 
 
-def squared_distances(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Squared Euclidean distances (N,M) in f64."""
-    x, y = x_ND.double(), y_MD.double()
-    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp_min(0)
-
-
 def _blocks(x_ND: Tensor) -> list[Tensor]:
     """Places of points, each block a side of a tile; at random, so that what is near in one block bounds the others."""
     order = torch.randperm(len(x_ND), generator=torch.Generator().manual_seed(0)).to(x_ND.device)

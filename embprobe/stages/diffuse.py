@@ -149,19 +149,10 @@ class Diffuse(Stage):
         )
 
     def training_rows(self) -> "np.ndarray":
-        """Rows of the training split, or a seeded subset of it, stratified by class; smaller subsets lie in larger."""
-        import numpy as np
+        """Rows of the training images that are used."""
+        from embprobe.data.split import training_rows
 
-        from embprobe.data.split import stratified_order
-
-        images = images_of(self.latents)
-        train = np.nonzero(images.array("split").read() == 0)[0]
-        if self.train_images is None:
-            return train
-        keys = [str(k) for k in images.read_lines("key.jsonl")]
-        labels = images.array("label").read() if images.has("label") else np.zeros(len(keys), np.int32)
-        order = stratified_order([keys[i] for i in train], [int(labels[i]) for i in train], self.seed, "train images")
-        return np.sort(train[np.array(order[: self.train_images])])
+        return training_rows(images_of(self.latents), self.train_images, self.seed)
 
     def description(self, values: Values) -> "Description":
         """The network and its schedule, from the options and the latents' shape."""

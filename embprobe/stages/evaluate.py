@@ -27,7 +27,7 @@ class Evaluate(Stage):
     is the training split; the floor is real held-out images against it. Counts are matched.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     samples: Artefact = opt(
         "samples, a decoder (its reconstructions), or a data set", kinds=("sample", "decode", "ingest")
@@ -156,9 +156,9 @@ class Evaluate(Stage):
 
         assert self.real is not None
         sets, found = self.sets(), {}
+        samples = (self.made, "samples") if self.made else (self.real, "held_out" if "held_out" in sets else "train")
         for key, rows in sets.items():
-            where = "samples" if self.made is not None else "held_out" if "held_out" in sets else "train"
-            source, name = (self.made or self.real, where) if key == "samples" else (self.real, key)
+            source, name = samples if key == "samples" else (self.real, key)
             places = np.searchsorted(source.array(f"{name}_rows").read(), rows.rows)
             found[key] = Look(seen(source, name, places), rows.rows, rows.label)
         return self.enough(found)
@@ -221,7 +221,8 @@ class Evaluate(Stage):
         found: dict[str, Json] = {"name": judge.name, "accuracy": judge.accuracy, **judge.facts}
         found |= {"weak": judge.accuracy is not None and judge.accuracy < WEAK, "probed": probed}
         found |= {"count": count, "floor_count": floor_count, "features": int(cut["train"].judged[0].shape[1])}
-        found |= {"reference": cut["train"].digest(), "metrics": with_floor(made, self.floor(cut))}
+        found |= {"metrics": with_floor(made, self.floor(cut))}
+        found["reference"] = f"{self.reference.short} {self.samples.metrics['size']} px {cut['train'].digest()}"
         probabilities = looks["samples"].judged[1]
         if judge.classes is None or probabilities is None:
             found["metrics"].pop("tv", None)
@@ -268,8 +269,14 @@ class Evaluate(Stage):
         return found
 
     def one_by_one(self, looks: "dict[str, Look]") -> dict[str, Json]:
-        """For what a denoiser drew: its latents against real ones, and the test for copies in each space."""
+        """For what a denoiser drew: its latents against real ones, and the test for copies in each space.
+
+        The training images are those that the denoiser saw.
+        """
+        import numpy as np
+
         from embprobe import spaces
+        from embprobe.data.split import training_rows
 
         found: dict[str, Json] = {"latents": {"metrics": {}}, "memorisation": {}}
         if self.samples.stage != "sample" or "held_out" not in looks:
@@ -280,7 +287,10 @@ class Evaluate(Stage):
             "pixels": spaces.pixels(self.sets()["samples"], self.reference),
             "judge": spaces.judged(samples.judged[0], self.real),
         }
-        if "denoiser" in self.samples.inputs and self.reference in self.samples.lineage():
+        denoiser = self.samples.inputs.get("denoiser")
+        if denoiser is not None and self.reference in denoiser.lineage():
+            used = training_rows(self.reference, denoiser.options["train_images"], denoiser.options["seed"])
+            train = np.intersect1d(train, used)
             there["latents"] = spaces.latents(self.samples, samples.rows)
             found["latents"]["metrics"] = spaces.latent_distance(there["latents"], train, held, self.seed)
         if self.memorisation:

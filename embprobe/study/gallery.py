@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from embprobe import page
 from embprobe.page.pictures import grid, png, webp
 from embprobe.store import Array, Artefact, Json
-from embprobe.study.reading import Study
+from embprobe.study.reading import SPACES, Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,6 @@ ACROSS = 8
 ROWS = 8
 CLASSES = 10  # shown at most
 NOBODY: tuple[str, ...] = ()
-SPACES = {"pixels": "pixels", "judge": "the judge's features", "latents": "latents"}
 
 
 class Gallery:
@@ -102,8 +101,6 @@ class Gallery:
             spaces = evaluation.read_json("metrics.json").get("memorisation") or {}
             for space, told in spaces.items():
                 found += self.worst(made, evaluation, space, told)
-            if not spaces and evaluation.has("judge_samples_features"):
-                found += self.nearest(made, evaluation)
         return page.row(found)
 
     def worst(self, made: Artefact, evaluation: Artefact, space: str, told: Json) -> str:
@@ -116,33 +113,13 @@ class Gallery:
         mine, theirs = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
         ratios = ", ".join(f"{pair[2]:.2f}" for pair in pairs)
         caption = (
-            f"{self.study.name(made)}, in {SPACES.get(space, space)}: nearest training image below; its distance over that of "
-            f"the nearest held-out image: {ratios}"
+            f"{self.study.name(made)}, {SPACES.get(space, space)}: nearest training image below; its distance over that of "
+            f"the nearest held-out or the fifth nearest training image, whichever is nearer: {ratios}"
         )
         sheet = np.concatenate([made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)])
         return self.keep(
             f"copies-{space}-{evaluation.short}", sheet, caption, ("sample", "training"), across=len(pairs)
         )
-
-    def nearest(self, made: Artefact, evaluation: Artefact) -> str:
-        """Of an evaluation without memorisation: the samples nearest to a training image in the judge's features."""
-        import numpy as np
-        import torch
-
-        from embprobe.metrics.manifold import squared_distances
-
-        features = torch.from_numpy(evaluation.array("judge_samples_features").read())
-        kept = evaluation.inputs["real"].array("train_rows").read()
-        rows = evaluation.array("train_rows").read()
-        real = torch.from_numpy(evaluation.inputs["real"].array("train_features").take(np.searchsorted(kept, rows)))
-        parts = [squared_distances(part, real).min(1) for part in torch.split(features, 512)]
-        near, closest = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-        chosen = near.argsort()[:ACROSS]
-        mine = evaluation.array("samples_rows").read()[chosen.numpy()]
-        theirs = rows[closest[chosen].numpy()]
-        sheet = np.concatenate([made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)])
-        caption = f"{self.study.name(made)}: the samples nearest to a training image in the judge's features"
-        return self.keep(f"nearest-{evaluation.short}", sheet, caption, ("sample", "training"), across=len(chosen))
 
 
 def class_rows(label: "np.ndarray", classes: list[str]) -> "tuple[np.ndarray, tuple[str, ...]]":

@@ -8,6 +8,7 @@ from embprobe.study.figures import Figure, Row
 
 CHAIN = ("sample", "diffuse", "decode", "compress")  # stages between embeddings and samples
 NEITHER = ("stage", "version", "seed", "milestone", "conditional")  # neither how a row was made nor its name
+SPACES = {"pixels": "pixels", "judge": "judge's features", "latents": "latents"}  # where copies are looked for
 CONTROLS = ("pixels", "random:")
 
 

@@ -10,11 +10,10 @@ from embprobe.study import judging
 from embprobe.study.curves import Point
 from embprobe.study.figures import COLUMNS, Column, Figure, Row
 from embprobe.study.judging import Judged
-from embprobe.study.reading import Study
+from embprobe.study.reading import SPACES, Study
 from embprobe.study.table import Table, csv_text, half_width
 from embprobe.study.verdict import METHODS
 
-SPACES = {"pixels": "pixels", "judge": "judge's features", "latents": "latents"}
 CLASS_COLUMNS = ("fd", "kid", "precision", "recall", "density", "coverage", "authenticity")
 KEY = {c.key: c for c in COLUMNS}
 
