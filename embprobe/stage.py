@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, Union
 
-from embprobe.content import file_hash
+from embprobe.store.hashes import file_hash
 from embprobe.errors import UserError, did_you_mean
 from embprobe.store import Artefact, Json, Store
 

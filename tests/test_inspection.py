@@ -10,7 +10,7 @@ from embprobe.make import make
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
 from tests.conftest import Shell
-from tests.test_store import flip
+from tests.store.test_store import flip
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def test_killed_and_continued_equals_whole_for_every_stage(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("kill_study.py")
+    script = Path(__file__).parent / "studies" / "kill_study.py"
     done = subprocess.run(
         [sys.executable, str(script), "--moments", "1", "--store", str(tmp_path)],
         capture_output=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embprobe.content import file_hash, fingerprint
+from embprobe.store.hashes import file_hash, fingerprint
 from embprobe.errors import UserError
 from embprobe.make import make
 from embprobe.stage import build

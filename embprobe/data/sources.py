@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from embprobe import console
-from embprobe.content import BLOCK, identity
+from embprobe.store.hashes import BLOCK, identity
 from embprobe.data.decode import MAX_BYTES, BadImage, Decoded, decode
 from embprobe.data.names import checked_member, expand_braces, first_repeated, is_image, normalised
 from embprobe.errors import UserError

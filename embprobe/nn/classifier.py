@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from embprobe.encoders import read_weights
-from embprobe.engine import Task
+from embprobe.encoders.load import read_weights
+from embprobe.training.engine import Task
 from embprobe.errors import UserError
 from embprobe.nn.mae import IMAGENET, decay_groups
 from embprobe.nn.vit import pixels, random_crop

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.vae import Decoder as Body
 from torch import Tensor, nn
 
-from embprobe.engine import Task
+from embprobe.training.engine import Task
 from embprobe.nn.adversarial import PatchDiscriminator, adaptive_weight, discriminator_loss, generator_loss
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from embprobe import diffusion
 from embprobe.diffusion import Objective, Schedule
-from embprobe.engine import Task
+from embprobe.training.engine import Task
 from embprobe.nn.dit import DiT
 from embprobe.nn.unet import UNet
 

@@ -8,7 +8,7 @@ import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from embprobe.engine import Task
+from embprobe.training.engine import Task
 from embprobe.nn.mae import IMAGENET, MEASURE_EVERY, decay_groups, spread
 from embprobe.nn.vit import embed_patches, gather, pixels, random_crop, run_blocks, set_positions, sincos_positions
 

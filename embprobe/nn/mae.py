@@ -6,7 +6,7 @@ import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from embprobe.engine import Task
+from embprobe.training.engine import Task
 from embprobe.nn.vit import (
     effective_rank,
     embed_patches,

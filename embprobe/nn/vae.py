@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from embprobe.engine import Task
+from embprobe.training.engine import Task
 from embprobe.nn.dit import sincos_positions
 
 Kind = Literal["linear", "attention"]

@@ -48,8 +48,8 @@ class Classify(Stage):
         import numpy as np
         import torch
 
-        from embprobe.data.batches import RowBatches
-        from embprobe.engine import Fit, device_of, fit, log_spaced, warmup_cosine
+        from embprobe.training.batches import RowBatches
+        from embprobe.training.engine import Fit, device_of, fit, log_spaced, warmup_cosine
         from embprobe.nn.classifier import Classifier, load_trunk
 
         images, label = self.images.array("images"), self.images.array("label")
@@ -117,7 +117,7 @@ def judged_classes(network: "nn.Module", images: Array, rows: "np.ndarray", devi
     """The most probable class of each row (n,)."""
     import torch
 
-    from embprobe.judges import classifier_features
+    from embprobe.evaluation.judges import classifier_features
 
     found = []
     with torch.no_grad():

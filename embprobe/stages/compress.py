@@ -58,7 +58,7 @@ class Compress(Stage):
     def run(self, out: Artefact) -> None:
         import numpy as np
 
-        from embprobe.engine import device_of
+        from embprobe.training.engine import device_of
 
         embeddings = self.embeddings.array("embeddings")
         split = self.embeddings.inputs["images"].array("split").read()
@@ -125,8 +125,8 @@ class Compress(Stage):
         """The trained VAE, on the device."""
         import torch
 
-        from embprobe.data.batches import RowBatches
-        from embprobe.engine import Fit, fit, warmup_cosine
+        from embprobe.training.batches import RowBatches
+        from embprobe.training.engine import Fit, fit, warmup_cosine
         from embprobe.nn.vae import VAE, VAETask
 
         torch.manual_seed(self.seed)

@@ -102,7 +102,7 @@ class Decode(Stage):
         import torch
 
         from embprobe import console
-        from embprobe.engine import Fit, device_of, fit, log_spaced
+        from embprobe.training.engine import Fit, device_of, fit, log_spaced
         from embprobe.nn.decoder import Decoder, DecoderTask
 
         if self.perceptual is None:
@@ -163,7 +163,7 @@ class Decode(Stage):
         """Normalised latents and u8 images, a pure function of the step."""
         import torch
 
-        from embprobe.data.batches import RowBatches
+        from embprobe.training.batches import RowBatches
 
         latents = self.latents.array("latents")
         order = RowBatches({"images": images, "latents": latents}, train, self.batch, self.seed)

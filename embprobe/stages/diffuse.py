@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from embprobe.engine import Batches
+    from embprobe.training.engine import Batches
     from embprobe.nn.denoiser import Description
 
 RESIDENT_BYTES = 4 << 30  # latents up to this size stay on the device
@@ -107,7 +107,7 @@ class Diffuse(Stage):
     def run(self, out: Artefact) -> None:
         import torch
 
-        from embprobe.engine import Fit, device_of, fit, log_spaced
+        from embprobe.training.engine import Fit, device_of, fit, log_spaced
         from embprobe.nn.denoiser import DenoiserTask
 
         values, device = self.resolved(), device_of(self.device)
@@ -216,7 +216,7 @@ class Diffuse(Stage):
         import numpy as np
         import torch
 
-        from embprobe.data.batches import RowBatches
+        from embprobe.training.batches import RowBatches
 
         latents = self.latents.array("latents")
         order = RowBatches({"latents": latents}, rows, batch, self.seed)

@@ -11,8 +11,8 @@ from embprobe.store import Artefact, Json
 if TYPE_CHECKING:
     import numpy as np
 
-    from embprobe.judges import Judge
-    from embprobe.looks import Look, Rows
+    from embprobe.evaluation.judges import Judge
+    from embprobe.evaluation.features import Look, Rows
 
 WEAK = 0.9  # a judge less accurate than this is marked
 LEAST = 8  # samples a class needs for its own figures
@@ -86,7 +86,7 @@ class Evaluate(Stage):
             from embprobe.stages.classify import Classify
 
             return first(Classify(images=self.reference, device=self.device))
-        from embprobe.judges import inception_there
+        from embprobe.evaluation.judges import inception_there
 
         if inception_there():
             return "inception"
@@ -107,8 +107,8 @@ class Evaluate(Stage):
 
     def run(self, out: Artefact) -> None:
         from embprobe import console
-        from embprobe.engine import device_of
-        from embprobe.judges import inception_there, load_judge
+        from embprobe.training.engine import device_of
+        from embprobe.evaluation.judges import inception_there, load_judge
 
         assert self.judge is not None
         looks = self.kept()
@@ -130,7 +130,7 @@ class Evaluate(Stage):
 
     def sets(self, most: int | None = None) -> "dict[str, Rows]":
         """Samples, training images and held-out images; at most `most` of each, where given."""
-        from embprobe.looks import Rows, splits, spread, whole
+        from embprobe.evaluation.features import Rows, splits, spread, whole
 
         images, size = self.reference.array("images"), self.samples.metrics["size"]
         label = self.reference.array("label").read() if self.reference.has("label") else None
@@ -152,7 +152,7 @@ class Evaluate(Stage):
         """What the judge saw, from the features artefacts."""
         import numpy as np
 
-        from embprobe.looks import Look, seen
+        from embprobe.evaluation.features import Look, seen
 
         assert self.real is not None
         sets, found = self.sets(), {}
@@ -167,7 +167,7 @@ class Evaluate(Stage):
         """What a second judge sees, computed here and kept."""
         import numpy as np
 
-        from embprobe.looks import Look, keep, seen
+        from embprobe.evaluation.features import Look, keep, seen
 
         found = {}
         for key, rows in self.sets(most=len(self.sets()["samples"].rows)).items():
@@ -191,7 +191,7 @@ class Evaluate(Stage):
 
     def protocol(self, looks: "dict[str, Look]") -> dict[str, Json]:
         """How the figures were taken."""
-        from embprobe.measure import COVERAGE
+        from embprobe.evaluation.figures import COVERAGE
 
         return {
             "counts": {k: len(v) for k, v in looks.items()},
@@ -213,7 +213,7 @@ class Evaluate(Stage):
 
     def measure(self, judge: "Judge", looks: "dict[str, Look]", probed: bool = False) -> dict[str, Json]:
         """Every metric with its interval and floor, then the same per class; `probed`: by the encoder under study."""
-        from embprobe.measure import figures, share, swapped, with_floor
+        from embprobe.evaluation.figures import figures, share, swapped, with_floor
         from embprobe.metrics.scores import class_shares, confusion
 
         count, floor_count, cut = matched(looks)
@@ -245,7 +245,7 @@ class Evaluate(Stage):
 
     def floor(self, cut: "dict[str, Look]") -> dict[str, Json]:
         """What held-out real images get in the samples' place."""
-        from embprobe.measure import figures
+        from embprobe.evaluation.figures import figures
 
         if "held_out" not in cut:
             return {}
@@ -254,7 +254,7 @@ class Evaluate(Stage):
 
     def per_class(self, looks: "dict[str, Look]", classes: list[str]) -> dict[str, Json]:
         """Each class's samples against that class's real images."""
-        from embprobe.measure import bare, figures, with_floor
+        from embprobe.evaluation.figures import bare, figures, with_floor
 
         found: dict[str, Json] = {}
         for index, name in enumerate(classes):
@@ -275,7 +275,7 @@ class Evaluate(Stage):
         """
         import numpy as np
 
-        from embprobe import spaces
+        from embprobe.evaluation import copies as spaces
         from embprobe.data.split import training_rows
 
         found: dict[str, Json] = {"latents": {"metrics": {}}, "memorisation": {}}

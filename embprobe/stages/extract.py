@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from embprobe.encoders import Encoder
+    from embprobe.encoders.load import Encoder
 
 CHUNK_BYTES = 32 << 20
 CALIBRATION = 1024  # images from which the int8 scales are taken
@@ -58,8 +58,8 @@ class Extract(Stage):
     def run(self, out: Artefact) -> None:
         import torch
 
-        from embprobe.encoders import load_encoder
-        from embprobe.engine import device_of
+        from embprobe.encoders.load import load_encoder
+        from embprobe.training.engine import device_of
 
         images = self.images.array("images")
         device = device_of(self.device)

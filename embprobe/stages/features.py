@@ -35,9 +35,9 @@ class Features(Stage):
         return float(self.images.metrics.get("count") or 0) if self.images.complete else 0.0
 
     def run(self, out: Artefact) -> None:
-        from embprobe.engine import device_of
-        from embprobe.judges import load_judge
-        from embprobe.looks import Rows, keep, splits, spread, whole
+        from embprobe.training.engine import device_of
+        from embprobe.evaluation.judges import load_judge
+        from embprobe.evaluation.features import Rows, keep, splits, spread, whole
 
         judge, device = load_judge(self.judge), device_of(self.device)
         if self.whole or self.images.stage != "ingest":

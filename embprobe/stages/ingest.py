@@ -77,7 +77,7 @@ class Ingest(Stage):
     @cached_property
     def content(self) -> str:
         """The content hash of the source."""
-        from embprobe.content import HashTable
+        from embprobe.store.hashes import HashTable
         from embprobe.data.sources import content_hash
 
         table = HashTable()

@@ -9,7 +9,7 @@ from embprobe.stage import Stage, opt
 from embprobe.store import Artefact
 
 if TYPE_CHECKING:
-    from embprobe.engine import Task
+    from embprobe.training.engine import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ class Pretrain(Stage):
         import numpy as np
         import torch
 
-        from embprobe.data.batches import RowBatches
-        from embprobe.engine import Fit, device_of, fit, log_spaced, warmup_cosine
+        from embprobe.training.batches import RowBatches
+        from embprobe.training.engine import Fit, device_of, fit, log_spaced, warmup_cosine
 
         images = self.images.array("images")
         train = np.nonzero(self.images.array("split").read() == 0)[0]
@@ -85,7 +85,7 @@ class Pretrain(Stage):
 
     def task(self, size: int) -> "tuple[dict[str, object], Task]":
         """The encoder's description and what trains it."""
-        from embprobe.encoders import load_into
+        from embprobe.encoders.load import load_into
         from embprobe.nn.ijepa import IJEPA
         from embprobe.nn.mae import MAE
         from embprobe.nn.vit import HEADLESS, build_vit, describe

@@ -51,7 +51,7 @@ class Probe(Stage):
         return float(self.embeddings.metrics["count"]) if self.embeddings.complete else 0.0
 
     def run(self, out: Artefact) -> None:
-        from embprobe.engine import device_of
+        from embprobe.training.engine import device_of
 
         if not out.has("probe.json"):
             device = device_of(self.device)
@@ -201,7 +201,7 @@ class Patches:
         """Pixels (b, K·K, patch²·3) of some images."""
         import torch
 
-        from embprobe.encoders import preprocess
+        from embprobe.encoders.load import preprocess
         from embprobe.nn.mae import patchify
 
         x = preprocess(torch.from_numpy(self.images.take(rows)), self.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic")

@@ -77,7 +77,7 @@ class Sample(Stage):
 
     def saved(self) -> tuple[int, ...]:
         """The steps at which the denoiser keeps weights."""
-        from embprobe.milestones import log_spaced
+        from embprobe.training.milestones import log_spaced
 
         return log_spaced(self.denoiser.spec["steps"])
 
@@ -138,7 +138,7 @@ class Sample(Stage):
 
     def run(self, out: Artefact) -> None:
         from embprobe import console, signals
-        from embprobe.engine import device_of
+        from embprobe.training.engine import device_of
 
         device = device_of(self.device)
         facts = self.denoiser.read_json("denoiser.json")
@@ -193,7 +193,7 @@ class Denoiser:
     def __init__(self, stage: Sample, facts: Json, device: str) -> None:
         from safetensors.torch import load_file
 
-        from embprobe.engine import WEIGHTS, milestone_name
+        from embprobe.training.engine import WEIGHTS, milestone_name
         from embprobe.nn.denoiser import Description, build
 
         self.stage, self.facts, self.device = stage, facts, device
@@ -249,7 +249,7 @@ def load_decoder(artefact: Artefact, device: str) -> "Decoder":
     """The decoder on the device."""
     from safetensors.torch import load_file
 
-    from embprobe.engine import WEIGHTS
+    from embprobe.training.engine import WEIGHTS
     from embprobe.nn.decoder import Decoder
 
     decoder = Decoder(**artefact.read_json("decoder.json")["network"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from embprobe.errors import DamagedError, MachineError, UserError
-from embprobe.lock import Lock
+from embprobe.store.lock import Lock
 from embprobe.store.array import Array
 from embprobe.store.files import (
     BEFORE,

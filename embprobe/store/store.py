@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from embprobe import console
-from embprobe.content import fingerprint
+from embprobe.store.hashes import fingerprint
 from embprobe.errors import UserError, did_you_mean
 from embprobe.store.artefact import Artefact, Asked
 

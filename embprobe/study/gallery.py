@@ -72,7 +72,7 @@ class Gallery:
         found = pictures(images.array("images"), rows)
         if not sizes or found.shape[1] == sizes[0]:
             return found
-        from embprobe.judges import resized  # heavy
+        from embprobe.evaluation.judges import resized  # heavy
 
         return resized(found, sizes[0])
 

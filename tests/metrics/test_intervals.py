@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from embprobe.measure import figure, means_left_out
+from embprobe.evaluation.figures import figure, means_left_out
 from embprobe.metrics.intervals import centred, difference, jackknife, wilson
 
 

@@ -19,7 +19,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from embprobe.errors import UserError
-from embprobe.judges import inception_features
+from embprobe.evaluation.judges import inception_features
 from embprobe.metrics.frechet import frechet_distance, moments
 from embprobe.metrics.kernel import kernel_distance
 from embprobe.metrics.manifold import compare, precision_recall

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from embprobe import diffusion
-from embprobe.engine import milestone_steps
+from embprobe.training.engine import milestone_steps
 from embprobe.errors import UserError
 from embprobe.make import make
 from embprobe.nn.denoiser import DenoiserTask, Description

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from embprobe import signals
-from embprobe.encoders import load_encoder
+from embprobe.encoders.load import load_encoder
 from embprobe.errors import Interrupted
 from embprobe.make import make
 from embprobe.stages import extract

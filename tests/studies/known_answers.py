@@ -1,6 +1,6 @@
 """Metrics on real images whose answer is known: copies, blur, noise, dropped and swapped classes. Run by hand.
 
-    python tests/known_answers.py --images imagenette64.zip [--store DIR] [--judge A] [--count 2000]
+    python tests/studies/known_answers.py --images imagenette64.zip [--store DIR] [--judge A] [--count 2000]
 
 Without --judge the data set's classifier is trained first, as `evaluate` would. Prints a line for each known answer, with its
 figures and whether it came out; exits 1 if one did not.
@@ -15,10 +15,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from embprobe import spaces
-from embprobe.judges import Judge, Judged, features_of, load_judge, resized
+from embprobe.evaluation import copies as spaces
+from embprobe.evaluation.judges import Judge, Judged, features_of, load_judge, resized
 from embprobe.make import make
-from embprobe.measure import figures, swapped
+from embprobe.evaluation.figures import figures, swapped
 from embprobe.metrics.memorisation import COPY, K, Memorisation, Near, memorisation
 from embprobe.metrics.scores import class_shares, confusion, total_variation
 from embprobe.stages.classify import Classify

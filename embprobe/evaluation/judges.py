@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embprobe.encoders import check_name, load_encoder, preprocess, read_weights
+from embprobe.encoders.load import check_name, load_encoder, preprocess, read_weights
 from embprobe.errors import UserError
 from embprobe.nn.mae import IMAGENET
 

@@ -1,6 +1,6 @@
 """Kills every stage at random moments, runs it again, and compares with an uninterrupted run.
 
-    python tests/kill_study.py --moments 10 --store DIR
+    python tests/studies/kill_study.py --moments 10 --store DIR
 
 The parent imports all that is heavy, once, and never works itself: each run is a fork of it, so a kill costs no start.
 """
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from embprobe.make import make
 from embprobe.stage import Stage
@@ -81,7 +81,9 @@ def shrink() -> None:
     import torch
     import zarr  # noqa: F401
 
-    from embprobe import engine, judges, metrics, nn  # noqa: F401
+    from embprobe import metrics, nn
+    from embprobe.evaluation import judges
+    from embprobe.training import engine  # noqa: F401
     from embprobe.stages import extract, ingest, sample
 
     for package in (nn, metrics):

@@ -7,12 +7,12 @@ import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from embprobe.encoders import load_encoder, load_into, preprocess, read_weights, uses_fc_norm
+from embprobe.encoders.load import load_encoder, load_into, preprocess, read_weights, uses_fc_norm
 from embprobe.errors import UserError
 from embprobe.nn.vit import HEADLESS, build_vit, describe
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
-FILES = Path(__file__).parent.parent.parent / "shared" / "weights"
+FILES = Path(__file__).parents[3] / "shared" / "weights"
 
 
 def images(count: int = 2, size: int = 32) -> torch.Tensor:

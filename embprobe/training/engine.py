@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from embprobe import console, signals
 from embprobe.errors import DamagedError, MachineError, UserError
-from embprobe.milestones import log_spaced, milestone_name, milestone_steps
+from embprobe.training.milestones import log_spaced, milestone_name, milestone_steps
 from embprobe.store import Artefact, write_whole
 
 WEIGHTS = "weights.safetensors"

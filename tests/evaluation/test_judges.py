@@ -8,7 +8,7 @@ import torch
 import torchvision
 from cleanfid.resize import build_resizer
 
-from embprobe import judges
+from embprobe.evaluation import judges
 from embprobe.errors import UserError
 
 

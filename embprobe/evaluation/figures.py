@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embprobe.judges import Judged
+from embprobe.evaluation.judges import Judged
 from embprobe.metrics.frechet import (
     frechet_distance,
     frechet_infinity,
@@ -27,7 +27,7 @@ DISTANCES: dict[str, tuple[Callable[[Tensor, Tensor], float], Callable[..., list
     "kid": (kernel_distance, kernel_jackknife, GROUPS),
 }
 BOUNDS = {"fd": (0.0, None), "score": (1.0, None), "tv": (0.0, 1.0), "density": (0.0, None)}
-COVERAGE = (  # tests/coverage_study.py
+COVERAGE = (  # tests/studies/coverage_study.py
     "measured on Gaussian clouds, 200 draws of 500 against 500 at width 32: FD 94 % of its own mean (and 4 % of the distance "
     "without its bias), FD∞ 94 %, KID 90 %; precision 90 %, coverage 90 %, recall 88 %, authenticity 81 %, density 78 %, since "
     "these leave out the chance of the manifold itself"

@@ -1,6 +1,4 @@
-"""At which steps weights are kept, and where; needs no torch."""
-
-from embprobe.store import Artefact
+"""At which steps weights are kept."""
 
 
 def log_spaced(steps: int, count: int = 8, first: int = 1) -> tuple[int, ...]:
@@ -14,13 +12,3 @@ def log_spaced(steps: int, count: int = 8, first: int = 1) -> tuple[int, ...]:
         spaced = {min(steps, max(first, round(first * ratio**i))) for i in range(n)} | {steps}
         n += 1
     return tuple(sorted(spaced))
-
-
-def milestone_name(step: int) -> str:
-    """The file of a milestone, relative to the artefact."""
-    return f"milestones/step_{step:08d}.safetensors"
-
-
-def milestone_steps(artefact: Artefact) -> list[int]:
-    """Steps at which an artefact keeps weights."""
-    return [int(name.split("_")[-1].split(".")[0]) for name in artefact.files("milestones")]

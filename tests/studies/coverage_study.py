@@ -1,6 +1,6 @@
 """How often the 95 % intervals hold what they are about, on samples whose distribution is known. Run by hand.
 
-    python tests/coverage_study.py [--draws 200] [--count 500] [--width 32]
+    python tests/studies/coverage_study.py [--draws 200] [--count 500] [--width 32]
 
 Real and made images are Gaussian clouds of unequal spread, shifted and scaled against each other. FD and KID have closed forms;
 what a k-NN metric is about depends on the counts, so its truth is the mean over all draws. FD is biased at any count: it is
@@ -12,7 +12,7 @@ import argparse
 import torch
 from torch import Tensor
 
-from embprobe.measure import figures
+from embprobe.evaluation.figures import figures
 from embprobe.metrics.frechet import frechet
 
 

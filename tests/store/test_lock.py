@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from embprobe import lock as module
+from embprobe.store import lock as module
 from embprobe.errors import Interrupted, MachineError
-from embprobe.lock import Lock
+from embprobe.store.lock import Lock
 from embprobe.store import Store
 from tests.tiny import Toy
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from embprobe.lock import Lock
+from embprobe.store.lock import Lock
 with Lock(Path(sys.argv[1])).held(wait=False, what="x"):
     print("held", flush=True)
     time.sleep(60)

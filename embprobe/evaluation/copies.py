@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from embprobe.diffusion import latent_scale
-from embprobe.judges import resized
-from embprobe.looks import Rows, spread
-from embprobe.measure import Figure, figure
+from embprobe.evaluation.judges import resized
+from embprobe.evaluation.features import Rows, spread
+from embprobe.evaluation.figures import Figure, figure
 from embprobe.metrics.frechet import frechet_distance, frechet_jackknife
 from embprobe.metrics.intervals import GROUPS, group_of
 from embprobe.metrics.memorisation import memorisation, nearest

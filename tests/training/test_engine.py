@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from embprobe import engine, signals
-from embprobe.engine import Fit, Task, device_of, fit, log_spaced, milestone_steps, mix, warmup_cosine
+from embprobe import signals
+from embprobe.training import engine
+from embprobe.training.engine import Fit, Task, device_of, fit, log_spaced, milestone_steps, mix, warmup_cosine
 from embprobe.errors import Interrupted, MachineError, UserError
 from embprobe.make import make
 from embprobe.store import Artefact, Ledger, Store
-from tests.test_store import flip
+from tests.store.test_store import flip
 from tests.tiny import Toy
 
 STEPS = 24

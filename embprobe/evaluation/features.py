@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from embprobe import signals
-from embprobe.judges import Judge, Judged, features_of, resized
+from embprobe.evaluation.judges import Judge, Judged, features_of, resized
 from embprobe.store import Array, Artefact
 
 BATCH = 128

@@ -1,4 +1,4 @@
-"""Time and peak memory of the metrics against the public packages', each in a fresh process; `python tests/benchmark.py`."""
+"""Time and peak memory of the metrics against the public packages', each in a fresh process; `python tests/benchmarks/metrics.py`."""
 
 import argparse
 import contextlib
@@ -149,7 +149,7 @@ def apart(name: str, made: int, real: int, width: int, device: str, threads: int
     """The same in a fresh process."""
     words = [sys.executable, __file__, "--child", name, "--made", made, "--real", real, "--width", width]
     limits = {f"{lib}_NUM_THREADS": str(threads) for lib in ("OMP", "MKL", "OPENBLAS")}
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     done = subprocess.run(
         [str(w) for w in (*words, "--device", device)],
         capture_output=True,

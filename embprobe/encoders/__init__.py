@@ -1,0 +1,1 @@
+"""Encoders: their names, and how a name becomes a frozen network."""

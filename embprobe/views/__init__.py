@@ -1,0 +1,24 @@
+"""What each stage's artefact holds: typed, read-only, with its lineage; everybody reads artefacts through these."""
+
+from embprobe.views.features import Features
+from embprobe.views.images import Images
+from embprobe.views.latents import Embeddings, Latents, Scale
+from embprobe.views.milestones import log_spaced
+from embprobe.views.samples import Decoder, Denoiser, Samples
+from embprobe.views.view import View, blocks, evenly, seeded_subset
+
+__all__ = [
+    "Decoder",
+    "Denoiser",
+    "Embeddings",
+    "Features",
+    "Images",
+    "Latents",
+    "Samples",
+    "Scale",
+    "View",
+    "blocks",
+    "evenly",
+    "log_spaced",
+    "seeded_subset",
+]

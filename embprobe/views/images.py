@@ -1,0 +1,100 @@
+"""Images as `ingest` stores them: arrays, splits, labels."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from embprobe.data.names import SPLITS
+from embprobe.data.split import stratified_order
+from embprobe.store import Array, Json
+from embprobe.views.view import View
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Images(View):
+    """What `ingest` writes: `array` u8 (N,H,W,C), labels, splits, keys, captions, planted factors."""
+
+    made_by = "ingest"
+
+    @cached_property
+    def array(self) -> Array:
+        return self.artefact.array("images")
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.array.shape[1], self.array.shape[2]
+
+    @property
+    def channels(self) -> int:
+        return self.array.shape[3]
+
+    @cached_property
+    def split(self) -> "np.ndarray":
+        """0 train, 1 val, 2 test (N,) u8."""
+        return self.artefact.array("split").read()
+
+    def of_split(self, name: str) -> "np.ndarray":
+        """Rows of `train`, `val` or `test`."""
+        import numpy as np
+
+        rows: np.ndarray = np.nonzero(self.split == SPLITS.index(name))[0]
+        return rows
+
+    @property
+    def train(self) -> "np.ndarray":
+        """Rows of the training split."""
+        return self.of_split("train")
+
+    @property
+    def held_out_split(self) -> str:
+        """The split that figures are taken on: val, or test where there is no val."""
+        return "val" if (self.split == SPLITS.index("val")).any() else "test"
+
+    @property
+    def held_out(self) -> "np.ndarray":
+        """Rows of the validation split, else of the test split; empty where neither is there."""
+        return self.of_split(self.held_out_split)
+
+    @cached_property
+    def labels(self) -> "np.ndarray | None":
+        """Class ids (N,) i32, places in `classes`; None for an unlabelled set."""
+        return self.artefact.array("label").read() if self.artefact.has("label") else None
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes, sorted; empty for an unlabelled set."""
+        return list(self.artefact.read_json("classes.json")) if self.artefact.has("classes.json") else []
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the images inside the set."""
+        return [str(key) for key in self.artefact.read_lines("key.jsonl")]
+
+    @cached_property
+    def factors(self) -> "tuple[np.ndarray, list[Json]] | None":
+        """Values (N,F) of the factors that scenes were drawn from, and what each is; None for photographs."""
+        if not self.artefact.has("factors"):
+            return None
+        return self.artefact.array("factors").read(), self.artefact.read_json("factors.json")
+
+    def count(self, split: str) -> int:
+        """How many images a split holds, from the manifest."""
+        return int(self.artefact.metrics["splits"].get(split, 0))
+
+    def training_rows(self, limit: int | None, seed: int) -> "np.ndarray":
+        """Rows of the training split, or a seeded subset, stratified by class; smaller subsets lie in larger ones."""
+        import numpy as np
+
+        train = self.train
+        if limit is None:
+            return train
+        keys, labels = self.keys, np.zeros(len(self), np.int32) if self.labels is None else self.labels
+        order = stratified_order([keys[i] for i in train], [int(labels[i]) for i in train], seed, "train images")
+        return np.sort(train[np.array(order[:limit])])

@@ -1,0 +1,57 @@
+"""A view: an artefact of one stage and what it holds; and choices of rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from embprobe.errors import UserError
+from embprobe.store import Artefact
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class View:
+    """An artefact of one stage, and what it holds. Raises UserError for one of another stage."""
+
+    artefact: Artefact
+    made_by: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.artefact.stage != self.made_by:
+            raise UserError(
+                f"{self.artefact.short} was made by {self.artefact.stage}; {type(self).__name__} wants what "
+                f"{self.made_by} makes"
+            )
+
+    @property
+    def short(self) -> str:
+        """The first digits of the fingerprint."""
+        return self.artefact.short
+
+    def _source(self, option: str) -> Artefact:
+        """The artefact that was given as this option."""
+        return self.artefact.inputs[option]
+
+
+def evenly(rows: "np.ndarray", count: int) -> "np.ndarray":
+    """At most `count` of the rows, evenly spaced."""
+    import numpy as np
+
+    if len(rows) <= count:
+        return rows
+    spaced: np.ndarray = rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+    return spaced
+
+
+def seeded_subset(rows: "np.ndarray", count: int, seed: int) -> "np.ndarray":
+    """A seeded choice of at most `count` rows, sorted; smaller ones are part of larger ones."""
+    import numpy as np
+
+    return np.sort(np.random.default_rng([seed, 0xE7A1]).permutation(rows)[:count])
+
+
+def blocks(rows: "np.ndarray", size: int) -> "Iterator[np.ndarray]":
+    """The rows, at most `size` at a time, in order."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
