@@ -9,6 +9,7 @@ import traceback
 import types
 import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -16,11 +17,14 @@ import typer
 
 from embprobe import __version__, console, inspection, signals
 from embprobe.errors import EmbprobeError, Interrupted, UserError
-from embprobe.stage import Stage, build
+from embprobe.make import make, planned
+from embprobe.options import build
+from embprobe.stage import Stage, bounds_of, fields_of
 from embprobe.stages import INGEST, STAGES
 from embprobe.store import Artefact, Store
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+RICH: Literal["rich"] | None = "rich" if sys.stdout.isatty() else None  # help is plain text where nobody looks
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=RICH)
 
 StoreOption = Annotated[
     Path, typer.Option("--store", metavar="FOLDER", envvar="EMBPROBE_STORE", help="folder of artefacts")
@@ -57,9 +61,11 @@ def _shown(default: object) -> str:
 def _parameter(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:  # Any: as dataclasses has it
     dashed = field.name.replace("_", "-")
     default = field.default
-    help = field.metadata["help"]
+    help, bounds = field.metadata["help"], bounds_of(field)
+    shown = [bounds] if bounds else []
     if default not in (dataclasses.MISSING, None):
-        help += f"  [default: {_shown(default)}]"
+        shown.append(f"default: {_shown(default)}")
+    help += f"  [{'; '.join(shown)}]" if shown else ""
     words = [f"--{dashed}/--no-{dashed}"] if hint is bool else [f"--{dashed}"]
     if field.metadata["positional"]:
         argument = typer.Argument(None, help=field.metadata["help"], metavar=f"{field.name.upper()}…")
@@ -73,15 +79,15 @@ def _parameter(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:
 
 def _command(cls: type[Stage]) -> Callable[..., None]:
     hints = typing.get_type_hints(cls)
-    own = [_parameter(f, hints[f.name]) for f in dataclasses.fields(cls)]
+    own = [_parameter(f, hints[f.name]) for f in fields_of(cls) if not f.metadata["derived"]]
 
     def command(*, store: Path, name: str | None, json: bool, no_wait: bool, **given: str | bool | None) -> None:
         console.guard_stdout()
         signals.install()
         place = Store(store)
-        make = _maker(place, not no_wait)
-        stage = build(cls, {k: v for k, v in given.items() if v is not None}, place, make, ingest=INGEST)
-        _print_made(make(stage), name, json)
+        maker = partial(make, store=place, wait=not no_wait)
+        stage = build(cls, {k: v for k, v in given.items() if v is not None}, place, maker, ingest=INGEST)
+        _print_made(maker(stage), place, name, json)
 
     extra = [
         inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STORE, annotation=StoreOption),
@@ -100,15 +106,9 @@ def _command(cls: type[Stage]) -> Callable[..., None]:
     return command
 
 
-def _maker(store: Store, wait: bool) -> Callable[[Stage], Artefact]:
-    from embprobe.make import make
-
-    return lambda stage: make(stage, store, wait=wait)
-
-
-def _print_made(artefact: Artefact, name: str | None, as_json: bool) -> None:
+def _print_made(artefact: Artefact, store: Store, name: str | None, as_json: bool) -> None:
     if name is not None:
-        artefact.store.name(name, artefact)
+        store.name(name, artefact)
     if as_json:
         console.result_json({"path": str(artefact.path), **artefact.manifest})
     else:
@@ -133,22 +133,20 @@ def run(
     no_wait: NoWait = False,
 ) -> None:
     """Make everything a recipe asks for; asked again, it continues or costs nothing."""
+    _run(recipe, sets, store, name, device, json, no_wait)
+
+
+def _run(
+    word: str, sets: list[str] | None, store: Path, name: str | None, device: str | None, json: bool, no_wait: bool
+) -> None:
     console.guard_stdout()
     signals.install()
-    _print_made(_run(recipe, sets or [], Store(store), not no_wait, device), name, json)
-
-
-def _run(word: str, sets: list[str], store: Store, wait: bool, device: str | None) -> Artefact:
     from embprobe import recipe as recipes
 
-    loaded = recipes.load(recipes.locate(word), sets)
-    last: Artefact | None = None
-    for number, (step, _, last) in enumerate(recipes.stages(loaded, store, _maker(store, wait), device), 1):
-        console.say(f"[{number}/{len(loaded.steps)}] {step.label} {last.short}")
-    if last is None:
-        raise UserError(f"{loaded.path} has no steps; add some")
+    place = Store(store)
+    last = recipes.run(word, place, device=device, wait=not no_wait, **recipes.assigned(sets or []))
     inspection.show_tables(last)
-    return last
+    _print_made(last, place, name, json)
 
 
 @app.command()
@@ -161,9 +159,7 @@ def demo(
     no_wait: NoWait = False,
 ) -> None:
     """Watch the whole study run in a few minutes, on scenes drawn on the spot; ends with a report."""
-    console.guard_stdout()
-    signals.install()
-    _print_made(_run("demo", sets or [], Store(store), not no_wait, device), name, json)
+    _run("demo", sets, store, name, device, json, no_wait)
 
 
 @app.command()
@@ -178,11 +174,9 @@ def plan(
     from embprobe import recipe as recipes
 
     place = Store(store)
-    loaded = recipes.load(recipes.locate(recipe), sets or [])
-    rows = [
-        inspection.planned(step.label, stage, out) for step, stage, out in recipes.stages(loaded, place, place.open)
-    ]
-    inspection.show_plan(rows, json)
+    loaded = recipes.load(recipes.locate(recipe), recipes.assigned(sets or []))
+    steps = recipes.made(loaded, place, partial(planned, store=place))
+    inspection.show_plan([inspection.plan_step(step.label, stage, out, place) for step, stage, out in steps], json)
 
 
 # ---- the store
@@ -203,7 +197,7 @@ def show(
 ) -> None:
     """Tell everything about an artefact: what it answers, from what, what it holds and measured."""
     console.guard_stdout()
-    inspection.show_artefact(Store(store).find(artefact), json)
+    inspection.show_artefact(Store(store)[artefact], json)
 
 
 @app.command()
@@ -221,7 +215,7 @@ def verify(
     console.guard_stdout()
     signals.install()
     place = Store(store)
-    chosen = [place.find(word) for word in artefacts] if artefacts else place.artefacts()
+    chosen = [place[word] for word in artefacts] if artefacts else place.artefacts()
     inspection.verify(chosen, repair, json)
 
 
@@ -234,7 +228,7 @@ def rm(
     """Remove artefacts that nothing else was made from."""
     console.guard_stdout()
     place = Store(store)
-    chosen = [place.find(word) for word in artefacts]
+    chosen = [place[word] for word in artefacts]
     inspection.remove(place, chosen, lambda text: yes or typer.confirm(text, err=True))
 
 

@@ -1,4 +1,4 @@
-"""Progress, tables and one-line messages; the only file that prints."""
+"""Progress, tables and one-line messages: drawn by rich on a terminal, plain lines elsewhere; the only file that prints."""
 
 import contextlib
 import json
@@ -6,11 +6,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PLAIN_SECONDS = 10.0  # between progress lines when stderr is no terminal
 
 _result: TextIO | None = None
+_live: "list[tuple[Progress, Bar]]" = []  # bars being drawn, all on one display
 
 
 def guard_stdout() -> None:
@@ -37,8 +41,10 @@ def result_json(value: Any) -> None:  # Any: whatever JSON can hold
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    _live.clear()
+    """One line on stderr; above the bars where some are drawn."""
+    if _live:
+        _live[0][0].console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -48,18 +54,42 @@ def fail(text: str) -> None:
     say("embprobe: " + " ".join(str(text).split("\n")))
 
 
+# ---- tables
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
-    """Columns as wide as their longest cell; numbers to the right."""
-    widths = [max(len(str(c)) for c in column) for column in zip(headers, *rows, strict=True)]
+    """Columns as wide as their longest cell, numbers to the right; rules and bold headers on a terminal."""
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(headers))]
+    stream = sys.stderr if to_stderr else _result or sys.stdout
+    if stream.isatty():
+        _rich_table(headers, rows, right, stream)
+        return
+    widths = [max(len(str(c)) for c in column) for column in zip(headers, *rows, strict=True)]
     for row in (headers, *rows):
         cells = [str(c).rjust(w) if r else str(c).ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
         line = "  ".join(cells).rstrip()
         say(line) if to_stderr else result(line)
 
 
+def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], stream: TextIO) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header, numbers in zip(headers, right, strict=True):
+        drawn.add_column(Text(header), justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(str(cell)) for cell in row))
+    Console(file=stream).print(drawn)
+
+
 def _is_number(cell: str) -> bool:
     return str(cell).strip()[:1] in "-+0123456789–" or str(cell) == ""
+
+
+# ---- numbers in words
 
 
 def size(count: float) -> str:
@@ -79,71 +109,96 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+# ---- progress
+
+
 class Bar:
-    """How far a long piece of work is: rate, remaining time and the metric that matters."""
+    """How far a long piece of work is: rate, remaining time and the metric that matters; plain lines on stderr."""
 
     def __init__(self, label: str, total: int, unit: str, start: int) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = self.first = start
-        self.began = self.told = time.monotonic()
-        self.live = sys.stderr.isatty()
+        self.began = self.shown = time.monotonic()
         self.metrics: dict[str, float] = {}
 
     def advance(self, count: int = 1, **metrics: float) -> None:
-        """Tells that `count` more are done; shows the metrics given."""
+        """Counts `count` more; shows the metrics given."""
         self.done += count
         self.metrics |= metrics
+        self.show()
+
+    def restart(self, done: int) -> None:
+        """Goes back to where so many are done."""
+        self.done = done
+        self.show()
+
+    def show(self) -> None:
+        """Writes a line, every few seconds."""
         now = time.monotonic()
-        if now - self.told >= (0.2 if self.live else PLAIN_SECONDS):
-            self.told = now
-            self._show()
-
-    def line(self) -> str:
-        """The state as one line."""
-        spent = max(1e-9, time.monotonic() - self.began)
-        rate = (self.done - self.first) / spent
-        left = f", {duration((self.total - self.done) / rate)} left" if rate > 0 and self.done < self.total else ""
-        shown = "".join(f"  {k} {v:.4g}" for k, v in self.metrics.items())
-        return f"{self.label} {self.done}/{self.total}  {rate:.3g} {self.unit}/s{left}{shown}"
-
-    def _show(self) -> None:
-        if self.live:
-            columns = os.get_terminal_size(2).columns
-            sys.stderr.write("\r\x1b[2K" + self.line()[: columns - 1])
-            sys.stderr.flush()
-        else:
+        if now - self.shown >= PLAIN_SECONDS:
+            self.shown = now
             sys.stderr.write(self.line() + "\n")
             sys.stderr.flush()
 
-    def clear(self) -> None:
-        """Frees the terminal's line."""
-        if self.live:
-            sys.stderr.write("\r\x1b[2K")
+    def line(self) -> str:
+        """The state as one line."""
+        return f"{self.label} {self.done}/{self.total}  {self.pace()}"
+
+    def pace(self) -> str:
+        """Rate, remaining time and metrics."""
+        rate = (self.done - self.first) / max(1e-9, time.monotonic() - self.began)
+        left = f", {duration((self.total - self.done) / rate)} left" if rate > 0 and self.done < self.total else ""
+        metrics = "".join(f"  {k} {v:.4g}" for k, v in self.metrics.items())
+        return f"{rate:.3g} {self.unit}/s{left}{metrics}"
 
 
-class _Live:
-    """The bar being shown, so that a message does not land in its line."""
+class DrawnBar(Bar):
+    """The same on a terminal, drawn by rich."""
 
-    bar: Bar | None = None
+    def __init__(self, label: str, total: int, unit: str, start: int, display: "Progress") -> None:
+        super().__init__(label, total, unit, start)
+        self.display = display
+        self.task = display.add_task(label, total=total, completed=start, pace="")
 
-    def clear(self) -> None:
-        if self.bar is not None:
-            self.bar.clear()
-
-
-_live = _Live()
+    def show(self) -> None:
+        """Hands the state to rich, which draws ten times a second."""
+        self.display.update(self.task, completed=self.done, pace=self.pace())
 
 
 @contextlib.contextmanager
 def progress(label: str, *, total: int, unit: str, start: int = 0) -> Iterator[Bar]:
     """Shows progress on stderr while the block runs; ends with one line of the whole."""
-    bar = Bar(label, total, unit, start)
-    before, _live.bar = _live.bar, bar
+    bar: Bar | None = None
+    try:
+        with _bar(label, total, unit, start) as bar:
+            yield bar
+    finally:
+        if bar is not None and bar.done > bar.first:
+            say(f"{bar.line()} in {duration(time.monotonic() - bar.began)}")
+
+
+@contextlib.contextmanager
+def _bar(label: str, total: int, unit: str, start: int) -> Iterator[Bar]:
+    if not sys.stderr.isatty():
+        yield Bar(label, total, unit, start)
+        return
+    display = _live[0][0] if _live else _display()
+    bar = DrawnBar(label, total, unit, start, display)
+    _live.append((display, bar))
     try:
         yield bar
     finally:
-        bar.clear()
-        _live.bar = before
-        if bar.done > bar.first:
-            spent = time.monotonic() - bar.began
-            say(f"{bar.line()} in {duration(spent)}")
+        _live.pop()
+        display.remove_task(bar.task)
+        if not _live:
+            display.stop()
+
+
+def _display() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
+    display = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    display.start()
+    return display

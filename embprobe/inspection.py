@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from embprobe import console
-from embprobe.errors import DamagedError, EmbprobeError, UserError
-from embprobe.stage import Stage, build
-from embprobe.store import MANIFEST, Artefact, Json, Store
+from embprobe.errors import DamagedError, UserError
+from embprobe.make import repaired
+from embprobe.stage import Stage
+from embprobe.stages import STAGES
+from embprobe.store import Artefact, Json, Store
 
 # ---- ls and show
 
@@ -17,7 +19,7 @@ def show_list(store: Store, as_json: bool) -> None:
     names: dict[str, list[str]] = {}
     for name, artefact in store.names():
         names.setdefault(artefact.fingerprint, []).append(name)
-    found = store.artefacts()
+    artefacts = store.artefacts()
     if as_json:
         console.result_json(
             [
@@ -28,12 +30,12 @@ def show_list(store: Store, as_json: bool) -> None:
                     "path": str(a.path),
                     "names": names.get(a.fingerprint, []),
                 }
-                for a in found
+                for a in artefacts
             ]
         )
         return
     rows = []
-    for a in found:
+    for a in artefacts:
         state, taken, held = "unfinished", "", ""
         if a.complete:
             state = str(a.manifest["finished"])[:16].replace("T", " ")
@@ -48,17 +50,15 @@ def show_list(store: Store, as_json: bool) -> None:
 def summary(artefact: Artefact) -> str:
     """The options that tell an artefact from its like, in a few words."""
     keys = ("source", "objective", "encoder", "kind", "preset", "sampler", "steps", "count", "seed")
-    spec = artefact.options
-    found = []
+    options, inputs, parts = artefact.options, artefact.inputs, []
     for key in keys:
-        value = spec.get(key)
-        if value is None or (key == "count" and artefact.stage == "ingest" and spec.get("source") != "planted"):
+        value = options.get(key)
+        if value is None or (key == "count" and artefact.stage == "ingest" and options.get("source") != "planted"):
             continue
         text = str(value)
-        made_of = artefact.inputs.get(key)
-        text = made_of.options.get("objective", text[:10]) if made_of is not None else text.rsplit("/", 1)[-1]
-        found.append(f"{key} {text}")
-    return ", ".join(found[:4])
+        text = inputs[key].options.get("objective", text[:10]) if key in inputs else text.rsplit("/", 1)[-1]
+        parts.append(f"{key} {text}")
+    return ", ".join(parts[:4])
 
 
 def show_artefact(artefact: Artefact, as_json: bool) -> None:
@@ -81,6 +81,8 @@ def show_artefact(artefact: Artefact, as_json: bool) -> None:
         f"peak {console.size(facts['peak_bytes'])}, {facts['files']} files, {console.size(facts['bytes'])}"
     )
     console.result("versions   " + "  ".join(f"{k} {v}" for k, v in facts["versions"].items() if v))
+    for event in facts.get("events", []):
+        console.result("event      " + "  ".join(f"{k} {_short(v)}" for k, v in event.items()))
     for key, value in facts["metrics"].items():
         console.result(f"{key:<24} {_short(value)}")
 
@@ -120,27 +122,27 @@ class Planned:
     bytes: int | None
 
 
-def planned(label: str, stage: Stage, out: Artefact) -> Planned:
+def plan_step(label: str, stage: Stage, out: Artefact, store: Store) -> Planned:
     """Cached, or will run and why; time and disk from the nearest artefact of the same stage."""
     if out.complete:
         return Planned(label, out.stage, out.short, "cached", "", 0.0, out.manifest["bytes"])
-    like = _nearest(out)
+    like = _nearest(out, store)
     seconds = size = None
     if like is not None:
         done, todo = like.manifest.get("work") or 0, stage.work()
         share = todo / done if done and todo else 1.0
         seconds, size = like.manifest["seconds"] * share, int(like.manifest["bytes"])
     size = stage.disk() or size
-    waiting = list(dict.fromkeys(k.split(".")[0] for k, a in stage.inputs().items() if not a.complete))
-    if (out.path / "spec.json").exists():
+    waiting = list(dict.fromkeys(k.split(".")[0] for k, a in out.inputs.items() if not a.complete))
+    if out.begun:
         return Planned(label, out.stage, out.short, "will continue", "stopped before its end", seconds, size)
     why = f"{', '.join(waiting)} will be made first" if waiting else _difference(out, like)
     return Planned(label, out.stage, out.short, "will run", why, seconds, size)
 
 
-def _nearest(out: Artefact) -> Artefact | None:
+def _nearest(out: Artefact, store: Store) -> Artefact | None:
     """The complete artefact of the same stage whose question differs least."""
-    like = [a for a in out.store.artefacts() if a.stage == out.stage and a.complete]
+    like = [a for a in store.artefacts() if a.stage == out.stage and a.complete]
     return min(like, key=lambda a: len(_changed(a.spec, out.spec)), default=None)
 
 
@@ -186,62 +188,34 @@ def show_plan(rows: Sequence[Planned], as_json: bool) -> None:
 
 def verify(artefacts: Sequence[Artefact], repair: bool, as_json: bool) -> None:
     """Checks every file; with `repair` makes the damaged ones again. Raises DamagedError for what stays damaged."""
-    findings: dict[str, list[str]] = {}
+    damaged: dict[str, list[str]] = {}
     checked = 0
     for artefact in artefacts:
         bad = artefact.damage() if artefact.complete else []
         checked += artefact.complete
-        findings |= {str(artefact.path): bad} if bad else {}
+        damaged |= {str(artefact.path): bad} if bad else {}
         for name in bad:
-            console.say(f"{artefact.stage} {artefact.short}: {describe(artefact, name)} is damaged")
+            console.say(f"{artefact.stage} {artefact.short}: {artefact.describe(name)} is damaged")
         if bad and repair:
             _repair(artefact, bad)
     if as_json:
-        console.result_json({"checked": checked, "damaged": findings, "repaired": repair and bool(findings)})
-    if findings and not repair:
-        count = sum(map(len, findings.values()))
+        console.result_json({"checked": checked, "damaged": damaged, "repaired": repair and bool(damaged)})
+    if damaged and not repair:
+        count = sum(map(len, damaged.values()))
         raise DamagedError(
             f"{count} damaged file{'s' * (count > 1)}; `embprobe verify --repair` makes just these again"
         )
     if not as_json:
         console.result(
-            f"{checked} artefact{'s' * (checked != 1)} whole" + (f", {len(findings)} repaired" if findings else "")
+            f"{checked} artefact{'s' * (checked != 1)} whole" + (f", {len(damaged)} repaired" if damaged else "")
         )
 
 
-def describe(artefact: Artefact, name: str) -> str:
-    """A file, with the rows it holds where it is a chunk."""
-    parts = name.split("/")
-    if len(parts) > 3 and parts[0] == "data.zarr" and parts[2] == "c":
-        try:
-            rows = artefact.array(parts[1]).rows_of(int(parts[3]))
-            return f"{name} (chunk {parts[3]} of {parts[1]}, rows {rows.start} to {rows.stop - 1})"
-        except EmbprobeError:
-            return name
-    return name
-
-
-def _repair(artefact: Artefact, bad: list[str]) -> None:
-    from embprobe.make import make
-    from embprobe.stages import STAGES
-
-    stage = build(STAGES[artefact.stage], artefact.options, artefact.store, lambda s: make(s, artefact.store))
-    if artefact.store.open(stage).fingerprint != artefact.fingerprint:
-        raise UserError(
-            f"{artefact.path}: its sources have changed since; restore them, or make it anew and remove this one"
-        )
-    before = dict(artefact.ledger.sums)
-    with artefact.locked():
-        for name in bad:
-            (artefact.path / name).unlink(missing_ok=True)
-        artefact.ledger.drop(bad)
-        if MANIFEST not in bad:
-            artefact.reopen()
-    made = make(stage, artefact.store)
-    differ = [name for name in bad if name in before and made.ledger.sums.get(name) != before[name]]
-    for name in bad:
+def _repair(artefact: Artefact, damaged: list[str]) -> None:
+    made, differ = repaired(artefact, STAGES[artefact.stage], damaged)
+    for name in damaged:
         same = "differs from the first" if name in differ else "made again"
-        console.say(f"{artefact.stage} {artefact.short}: {describe(made, name)} {same}")
+        console.say(f"{artefact.stage} {artefact.short}: {made.describe(name)} {same}")
 
 
 def remove(store: Store, artefacts: Sequence[Artefact], agree: Callable[[str], bool]) -> None:
@@ -258,9 +232,6 @@ def remove(store: Store, artefacts: Sequence[Artefact], agree: Callable[[str], b
     if not agree(f"remove {listed} ({console.size(total)})?"):
         console.say("nothing removed")
         return
-    for name, artefact in store.names():
-        if artefact in chosen:
-            (store.root / "names" / name).unlink()
     for artefact in chosen:
-        shutil.rmtree(artefact.path)
+        store.remove(artefact)
     console.result(f"removed {listed}")

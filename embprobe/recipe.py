@@ -3,8 +3,9 @@
 import itertools
 import re
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import yaml
 
 from embprobe import console
 from embprobe.errors import EmbprobeError, Interrupted, UserError, did_you_mean
-from embprobe.stage import Stage, build
+from embprobe.make import make
+from embprobe.options import build
+from embprobe.stage import Make, Stage
 from embprobe.stages import INGEST, STAGES
 from embprobe.store import Artefact, Store
 
@@ -75,8 +78,19 @@ def locate(word: str) -> Path:
     )
 
 
-def load(path: Path, sets: list[str]) -> Recipe:
-    """A recipe with its `set:` values replaced by `key=value` words. Raises UserError for what it can't mean."""
+def assigned(words: Sequence[str]) -> dict[str, Value]:
+    """`key=value` words as names and YAML values. Raises UserError."""
+    values = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"--set {word!r} has no `=`; write --set key=value")
+        values[key] = _scalar(text)
+    return values
+
+
+def load(path: Path, values: Mapping[str, Value]) -> Recipe:
+    """A recipe with some of its `set:` values replaced. Raises UserError for what it can't mean."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -95,15 +109,12 @@ def load(path: Path, sets: list[str]) -> Recipe:
     if not isinstance(known, dict):
         raise UserError(f"{path}: `set` must map names to values")
     environment = {k: _placed(v, base) for k, v in known.items()}
-    for word in sets:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise UserError(f"--set {word!r} has no `=`; write --set key=value")
+    for key, value in values.items():
         if key not in known:
             raise UserError(
                 f"{path} has nothing to set called {key!r}{did_you_mean(key, known)}; known: {', '.join(known)}"
             )
-        environment[key] = _placed(_scalar(text), Path.cwd())
+        environment[key] = _placed(value, Path.cwd())
     recipe = Recipe(path, str(document.get("about") or ""))
     _expand(document["steps"], environment, recipe, base, "")
     return recipe
@@ -189,13 +200,13 @@ def _unset(cls: type[Stage], options: Value, given: dict[str, Value], path: Path
 
 
 def _resolve(value: Value, environment: Environment, place: str) -> Value:
-    """The value with `$name` replaced; a list inside a list is spread."""
+    """The value with `$name` replaced; a list inside a list is flattened."""
     if isinstance(value, list):
-        spread: list[Value] = []
+        flat: list[Value] = []
         for item in value:
-            found = _resolve(item, environment, place)
-            spread.extend(found if isinstance(found, list) else [found])
-        return spread
+            resolved = _resolve(item, environment, place)
+            flat.extend(resolved if isinstance(resolved, list) else [resolved])
+        return flat
     if not isinstance(value, str):
         return value
     whole = NAME.fullmatch(value)
@@ -218,20 +229,20 @@ def _lookup(name: str, environment: Environment, place: str) -> Value:
 # ---- from steps to artefacts
 
 
-def _options(step: Step, made: dict[int, Artefact]) -> dict[str, Value]:
+def _options(step: Step, artefacts: dict[int, Artefact]) -> dict[str, Value]:
     hints = typing.get_type_hints(step.cls)
     known = {f.name: f for f in fields(step.cls)}
 
     def settle(key: str, value: Value) -> Value:
         if isinstance(value, Ref):
-            return made[value.index]
+            return artefacts[value.index]
         if isinstance(value, list):
             return [settle(key, v) for v in value]
         if isinstance(value, Placed) and key in known and not Path(value).is_absolute():
             hint, beside = hints[key], value.base / value
             if hint is Path or Path in typing.get_args(hint):
                 return str(beside)
-            if (known[key].metadata["path"] or "ingest" in known[key].metadata["kinds"]) and (
+            if (known[key].metadata["path"] or "ingest" in known[key].metadata["made_by"]) and (
                 "/" in value or beside.exists()
             ):
                 return str(beside)
@@ -248,28 +259,27 @@ def _needs(value: Value) -> Iterator[int]:
             yield from _needs(item)
 
 
-def stages(
-    recipe: Recipe, store: Store, make: Callable[[Stage], Artefact], device: str | None = None
+def made(
+    recipe: Recipe, store: Store, make: Make, device: str | None = None
 ) -> Iterator[tuple[Step, Stage, Artefact]]:
-    """Builds and makes each step's stage in order, on `device` where the recipe names none.
+    """Each step with its stage and artefact, made in order by `make`, on `device` where the recipe names none.
 
     A step that fails does not stop those that don't need it; when all that can be done is done, its error is raised.
     """
-    made: dict[int, Artefact] = {}
+    artefacts: dict[int, Artefact] = {}
     worst: EmbprobeError | None = None
-    left_out = 0
+    skipped = 0
     for index, step in enumerate(recipe.steps):
-        absent = [i for value in step.options.values() for i in _needs(value) if i not in made]
-        if absent:
-            left_out += 1
+        if any(i not in artefacts for value in step.options.values() for i in _needs(value)):
+            skipped += 1
             continue
         try:
             if step.unset:
                 raise UserError(step.unset)
-            options = {"device": device} | _options(step, made) if device else _options(step, made)
+            options = ({"device": device} if device else {}) | _options(step, artefacts)
             stage = build(step.cls, options, store, make, ingest=INGEST)
-            made[index] = make(stage)
-            yield step, stage, made[index]
+            artefacts[index] = make(stage)
+            yield step, stage, artefacts[index]
         except Interrupted:
             raise
         except EmbprobeError as error:
@@ -277,7 +287,22 @@ def stages(
             if worst is not None:
                 console.fail(str(worst))
             worst = max(worst or error, error, key=lambda e: e.exit_code)
-    if left_out:
-        console.say(f"{left_out} step{'s' * (left_out > 1)} left out, needing what failed")
+    if skipped:
+        console.say(f"{skipped} step{'s' * (skipped > 1)} left out, needing what failed")
     if worst is not None:
         raise worst
+
+
+def run(
+    recipe: str | Path, store: Store, *, device: str | None = None, wait: bool = True, **values: Value
+) -> Artefact:
+    """Makes everything a recipe asks for, with `values` in the place of its `set`; the last step's artefact.
+
+    `recipe` is a YAML file or the name of one that ships with embprobe. Raises what the first failing step raised.
+    """
+    loaded = load(locate(str(recipe)), values)
+    if not loaded.steps:
+        raise UserError(f"{loaded.path} has no steps; add some")
+    for number, (step, _, artefact) in enumerate(made(loaded, store, partial(make, store=store, wait=wait), device), 1):
+        console.say(f"[{number}/{len(loaded.steps)}] {step.label} {artefact.short}")
+    return artefact

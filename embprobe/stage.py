@@ -1,36 +1,45 @@
 """What a stage is: a frozen dataclass whose fields are its options, its recipe keys and its fingerprint."""
 
 import dataclasses
-import types
+import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, Union
+from typing import Any, ClassVar, Literal, Self
 
+from embprobe.errors import UserError
+from embprobe.store import Artefact, Json
 from embprobe.store.hashes import file_hash
-from embprobe.errors import UserError, did_you_mean
-from embprobe.store import Artefact, Json, Store
+
+Field = dataclasses.Field[Any]  # Any: a field of whatever type
+RUNTIME = ("device", "threads", "forward", "png")  # all options that may stay out of a fingerprint
 
 
-def opt(
+def option(
     help: str,
     default: Any = MISSING,
     *,
     runtime: bool = False,
-    kinds: tuple[str, ...] = (),
+    made_by: tuple[str, ...] = (),
     path: bool | Literal["file"] = False,
     positional: bool = False,
+    derived: bool = False,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
 ) -> Any:  # Any: stands for a field of whatever type the class gives it
     """A stage's option.
 
-    `runtime` ones (device, workers, forward batch) may change rounding, nothing else, and stay out of the fingerprint;
-    `kinds` names the stages whose artefacts fit; `path` marks a string that may be a path, `file` one that counts
-    by content where it names a file;
-    `positional` ones are given in the shell without their name.
+    `runtime` ones (device, threads, forward batch) may change rounding, nothing else, and stay out of the fingerprint;
+    `made_by` names the stages whose artefacts fit; `path` marks a string that may be a path, `file` one that counts
+    by content where it names a file; `positional` ones are given in the shell without their name; `derived` ones are
+    filled in by `prepare` and can't be given. `least`, `above`, `most` and `below` are the bounds of a number.
     """
-    metadata = {"help": help, "runtime": runtime, "kinds": kinds, "path": path, "positional": positional}
-    return dataclasses.field(default=default, metadata=metadata)
+    bounds = {"least": least, "above": above, "most": most, "below": below}
+    metadata = {"help": help, "runtime": runtime, "made_by": made_by, "path": path, "positional": positional}
+    return dataclasses.field(default=default, metadata=metadata | {"derived": derived, "bounds": bounds})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,23 +48,40 @@ class Stage:
 
     version: ClassVar[int] = 1  # raise when `run` would write other bytes
 
+    def __post_init__(self) -> None:
+        for name, value in self.resolved().items():
+            object.__setattr__(self, name, value)
+        for field in dataclasses.fields(self):
+            check_field(type(self), field, getattr(self, field.name))
+        self.validate()
+
     @classmethod
     def name(cls) -> str:
         """The command, and the folder in the store."""
         return cls.__name__.lower()
 
+    def resolved(self) -> dict[str, object]:
+        """Values of options that were left out and follow from the others."""
+        return {}
+
+    def validate(self) -> None:
+        """Raises UserError where options contradict each other."""
+
+    def prepare(self, make: "Make", *, download: bool) -> Self:
+        """This stage with what it needs and was not given; `make` makes another stage's artefact.
+
+        Weights that are not on this machine are fetched if `download`.
+        """
+        return self
+
     def check(self) -> None:
         """Raises UserError where complete inputs don't fit together."""
-
-    def prepare(self, first: Callable[["Stage"], Artefact]) -> Self:
-        """This stage with what it needs and was not given; `first` makes another stage's artefact."""
-        return self
 
     def run(self, out: Artefact) -> None:
         """Writes the artefact; called again after a kill, skips what is whole and continues the rest."""
         raise NotImplementedError(self.name())
 
-    def deliver(self, out: Artefact) -> None:
+    def export(self, out: Artefact) -> None:
         """What is asked for beside the artefact, such as a folder of pictures; also when it was made before."""
 
     def work(self) -> float:
@@ -68,45 +94,95 @@ class Stage:
 
     def spec(self) -> dict[str, Json]:
         """The question this stage answers: every deciding option, by content where it names files or artefacts."""
-        decided = {f.name: _by_content(named_file(self, f)) for f in deciding(type(self))}
+        decided = {f.name: by_content(self._value(f)) for f in dataclasses.fields(self) if not f.metadata["runtime"]}
         return {"stage": self.name(), "version": self.version, **decided}
 
     def options(self) -> dict[str, Json]:
-        """The options as given, to ask the same again; artefacts by fingerprint, paths absolute."""
-        return {f.name: _as_given(named_file(self, f)) for f in dataclasses.fields(self)}
+        """The options, to ask the same again; artefacts by fingerprint, paths absolute."""
+        given = [f for f in dataclasses.fields(self) if not f.metadata["derived"]]
+        return {f.name: _as_given(self._value(f)) for f in given}
 
     def inputs(self) -> dict[str, Artefact]:
         """The artefacts among the fields, by field; those in a tuple as `name.0`, `name.1`."""
-        found: dict[str, Artefact] = {}
+        artefacts: dict[str, Artefact] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Artefact):
-                found[field.name] = value
+                artefacts[field.name] = value
             elif isinstance(value, tuple):
-                found |= {f"{field.name}.{i}": v for i, v in enumerate(value) if isinstance(v, Artefact)}
-        return found
+                artefacts |= {f"{field.name}.{i}": v for i, v in enumerate(value) if isinstance(v, Artefact)}
+        return artefacts
+
+    def _value(self, field: Field) -> object:
+        """The field's value; a word that may name a file, and does, is that file."""
+        value = getattr(self, field.name)
+        if field.metadata["path"] == "file":
+            return tuple(map(_file, value)) if isinstance(value, tuple) else _file(value)
+        return value
 
 
-def deciding(cls: type[Stage]) -> list["dataclasses.Field[Any]"]:
-    """The fields that enter the fingerprint."""
-    return [f for f in dataclasses.fields(cls) if not f.metadata.get("runtime")]
+Make = Callable[[Stage], Artefact]
 
 
-def named_file(stage: Stage, field: "dataclasses.Field[Any]") -> object:
-    """The field's value; a word that may name a file, and does, counts as that file."""
-    value = getattr(stage, field.name)
-    if field.metadata.get("path") == "file" and isinstance(value, str) and Path(value).is_file():
-        return Path(value)
-    return value
+def fields_of(cls: type[Stage]) -> list[Field]:
+    """The options of a stage, its own before those it shares with others."""
+    own = {name: -depth for depth, c in enumerate(reversed(cls.__mro__)) for name in inspect.get_annotations(c)}
+    return sorted(dataclasses.fields(cls), key=lambda f: own[f.name])
 
 
-def _by_content(value: object) -> Json:
+# ---- what a value must be
+
+
+def dashed(name: str) -> str:
+    """An option as the shell spells it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def bounds_of(field: Field) -> str:
+    """The bounds of an option in words; empty where it has none."""
+    words = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
+    parts = [f"{words[key]} {value:g}" for key, value in field.metadata["bounds"].items() if value is not None]
+    return " and ".join(parts)
+
+
+def check_field(cls: type[Stage], field: Field, value: object) -> None:
+    """Raises UserError for a number out of its bounds, or an artefact of another stage than fits."""
+    made_by = field.metadata["made_by"]
+    for artefact in value if isinstance(value, tuple) else (value,):
+        if isinstance(artefact, Artefact) and made_by and artefact.stage not in made_by:
+            raise UserError(
+                f"{dashed(field.name)}: {artefact.short} was made by {artefact.stage}, but {cls.name()} needs what "
+                f"{' or '.join(made_by)} makes"
+            )
+    if made_by and isinstance(value, str) and typing.get_type_hints(cls)[field.name] is Artefact:
+        raise UserError(f'{dashed(field.name)} takes an artefact, not a word; write store["{value}"]')
+    if not isinstance(value, (int, float)):
+        return
+    least, above, most, below = field.metadata["bounds"].values()
+    if (
+        (least is not None and value < least)
+        or (above is not None and value <= above)
+        or (most is not None and value > most)
+        or (below is not None and value >= below)
+    ):
+        raise UserError(f"{dashed(field.name)} is {value:g}; it must be {bounds_of(field)}")
+
+
+# ---- values as JSON
+
+
+def _file(value: object) -> object:
+    return Path(value) if isinstance(value, str) and Path(value).is_file() else value
+
+
+def by_content(value: object) -> Json:
+    """A value as a fingerprint takes it: artefacts by fingerprint, files by their bytes."""
     if isinstance(value, Artefact):
         return value.fingerprint
     if isinstance(value, Path):
         return file_hash(value)
     if isinstance(value, tuple):
-        return [_by_content(v) for v in value]
+        return [by_content(v) for v in value]
     return typing.cast(Json, value)
 
 
@@ -115,141 +191,4 @@ def _as_given(value: object) -> Json:
         return str(value.absolute())
     if isinstance(value, tuple):
         return [_as_given(v) for v in value]
-    return _by_content(value)
-
-
-# ---- from words to a stage: the shell, a recipe and a manifest all come through here
-
-Given = Mapping[str, object]
-
-
-def build(
-    cls: type[Stage],
-    given: Given,
-    store: Store,
-    first: Callable[[Stage], Artefact],
-    *,
-    ingest: type[Stage] | None = None,
-) -> Stage:
-    """A stage from options as words or values.
-
-    A folder or zip where an `ingest` artefact fits is ingested `first`. Raises UserError for an unknown or missing
-    option, a value of the wrong type, or an artefact that isn't there or doesn't fit.
-    """
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
-    for key in given:
-        if key not in fields:
-            raise UserError(f"{cls.name()} has no option {key!r}{did_you_mean(key, fields)}")
-
-    def artefact(word: object, field: "dataclasses.Field[Any]") -> Artefact:
-        if isinstance(word, Artefact):
-            return _fitting(word, field, cls)
-        if isinstance(word, (list, tuple)):
-            raise UserError(f"--{_dash(field.name)} takes one artefact, and this is a list of {len(word)}; name one of them")
-        kinds = field.metadata["kinds"]
-        found = store.lookup(str(word))
-        if found is not None:
-            return _fitting(found, field, cls)
-        if ingest is not None and ingest.name() in kinds and Path(str(word)).exists():
-            return first(build(ingest, {"source": str(word)}, store, first))
-        wanted = " or ".join(kinds) or "any artefact"
-        raise UserError(
-            f"--{_dash(field.name)}: nothing called {str(word)!r} in {store.root}; `embprobe ls` lists what is there "
-            f"({wanted} fits here)"
-        )
-
-    values = {k: _convert(v, hints[k], fields[k], cls, artefact) for k, v in given.items() if v is not None}
-    for name, field in fields.items():
-        if name in values or field.default is not MISSING:
-            continue
-        if hints[name] is not Artefact:
-            raise UserError(f"{cls.name()} needs --{_dash(name)}: {field.metadata['help']}")
-        named = [v for v in values.values() if isinstance(v, Artefact)]
-        values[name] = store.left_out(name, field.metadata["kinds"], named)
-    stage = cls(**values)
-    return stage.prepare(first)
-
-
-def _dash(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _fitting(artefact: Artefact, field: "dataclasses.Field[Any]", cls: type[Stage]) -> Artefact:
-    kinds = field.metadata["kinds"]
-    if kinds and artefact.stage not in kinds:
-        raise UserError(
-            f"--{_dash(field.name)}: {artefact.short} was made by {artefact.stage}, but {cls.name()} needs what "
-            f"{' or '.join(kinds)} makes"
-        )
-    return artefact
-
-
-def _convert(
-    value: object,
-    hint: Any,  # Any: a type expression
-    field: "dataclasses.Field[Any]",
-    cls: type[Stage],
-    artefact: Callable[[object, "dataclasses.Field[Any]"], Artefact],
-) -> object:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        options = [a for a in args if a is not type(None)]
-        if Artefact in options and str in options:
-            return value if isinstance(value, Artefact) else _known_artefact(value, field, cls, artefact)
-        return _convert(value, options[0], field, cls, artefact)
-    if origin is tuple:
-        parts = value if isinstance(value, (list, tuple)) else [p for p in str(value).split(",") if p.strip()]
-        return tuple(_convert(p, args[0], field, cls, artefact) for p in parts)
-    if hint is Artefact:
-        return artefact(value, field)
-    return _plain(value, hint, field)
-
-
-def _known_artefact(
-    value: object,
-    field: "dataclasses.Field[Any]",
-    cls: type[Stage],
-    artefact: Callable[[object, "dataclasses.Field[Any]"], Artefact],
-) -> object:
-    """An artefact where the word names one, else the word itself."""
-    try:
-        return artefact(value, field)
-    except UserError as error:
-        if "nothing called" in str(error):
-            return str(value)
-        raise
-
-
-def _plain(value: object, hint: Any, field: "dataclasses.Field[Any]") -> object:  # Any: a type expression
-    label = f"--{_dash(field.name)}"
-    if typing.get_origin(hint) is Literal:
-        allowed = [str(a) for a in typing.get_args(hint)]
-        if str(value) not in allowed:
-            raise UserError(
-                f"{label} is {str(value)!r}; it must be one of {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
-            )
-        return str(value)
-    if hint is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if str(value).lower() not in words:
-            raise UserError(f"{label} is {value!r}; it must be true or false")
-        return words[str(value).lower()]
-    if hint in (int, float):
-        return _number(value, hint, label)
-    if isinstance(value, (dict, list)):
-        raise UserError(f"{label} is {value!r}; it must be a single value")
-    return hint(str(value))
-
-
-def _number(value: object, hint: type, label: str) -> int | float:
-    kind = "a whole number" if hint is int else "a number"
-    try:
-        number = float(str(value).replace("_", ""))
-        if isinstance(value, bool) or number != number or number in (float("inf"), float("-inf")):
-            raise ValueError
-        if hint is int and number != int(number):
-            raise ValueError
-    except ValueError:
-        raise UserError(f"{label} is {value!r}; it must be {kind}") from None
-    return int(number) if hint is int else number
+    return by_content(value)

@@ -20,21 +20,21 @@ def images(place: Store, monkeypatch: pytest.MonkeyPatch) -> Artefact:
 
 
 def test_ls_and_show_tell_stage_state_name_and_metrics(images: Artefact, shell: Shell) -> None:
-    images.store.name("scenes", images)
-    listed = shell("ls", "--store", images.store.root)
+    Store(images.root).name("scenes", images)
+    listed = shell("ls", "--store", images.root)
     assert listed.code == 0 and images.short in listed.out and "scenes" in listed.out
-    shown = shell("show", "scenes", "--store", images.store.root)
+    shown = shell("show", "scenes", "--store", images.root)
     assert str(images.path) in shown.out and "source=planted" in shown.out and "versions" in shown.out
-    as_json = json.loads(shell("ls", "--json", "--store", images.store.root).out)
+    as_json = json.loads(shell("ls", "--json", "--store", images.root).out)
     assert as_json[0]["names"] == ["scenes"] and as_json[0]["complete"] is True
-    assert json.loads(shell("show", images.short, "--json", "--store", images.store.root).out)["metrics"]["count"] == 20
+    assert json.loads(shell("show", images.short, "--json", "--store", images.root).out)["metrics"]["count"] == 20
 
 
 def test_verify_names_the_chunk_and_exits_with_3(images: Artefact, shell: Shell) -> None:
-    whole = shell("verify", "--store", images.store.root)
+    whole = shell("verify", "--store", images.root)
     assert whole.code == 0 and whole.out == "1 artefact whole\n"
     flip(images.path / "data.zarr/images/c/1/0/0/0")
-    found = shell("verify", "--store", images.store.root)
+    found = shell("verify", "--store", images.root)
     assert found.code == 3 and "chunk 1 of images, rows 8 to 15" in found.err
     assert found.lines[-1] == "embprobe: 1 damaged file; `embprobe verify --repair` makes just these again"
 
@@ -45,13 +45,13 @@ def test_repair_redoes_that_chunk_alone(images: Artefact, shell: Shell) -> None:
     others = {p: p.stat().st_mtime_ns for p in (images.path / "data.zarr").rglob("*") if p.is_file() and p != chunk}
     ledger = (images.path / "checksums.xxh128").read_text()
     flip(chunk)
-    done = shell("verify", "--repair", "--store", images.store.root)
+    done = shell("verify", "--repair", "--store", images.root)
     assert done.code == 0 and done.out == "1 artefact whole, 1 repaired\n"
     assert "rows 8 to 15) made again" in done.err and "differs" not in done.err
     assert chunk.read_bytes() == before
     assert {p: p.stat().st_mtime_ns for p in others} == others
     assert (images.path / "checksums.xxh128").read_text() == ledger
-    assert shell("verify", "--store", images.store.root).code == 0
+    assert shell("verify", "--store", images.root).code == 0
 
 
 def test_repair_says_when_the_new_bytes_differ(images: Artefact, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_repair_says_when_the_new_bytes_differ(images: Artefact, shell: Shell, m
     flip(images.path / "data.zarr/images/c/2/0/0/0")
     real = planted.scenes
     monkeypatch.setattr(planted, "scenes", lambda seed, *rest: real(seed + 1, *rest))
-    done = shell("verify", images.short, "--repair", "--store", images.store.root)
+    done = shell("verify", images.short, "--repair", "--store", images.root)
     assert done.code == 0 and "rows 16 to 19) differs from the first" in done.err
 
 
@@ -68,18 +68,18 @@ def test_repair_says_when_the_new_bytes_differ(images: Artefact, shell: Shell, m
 def test_any_file_can_be_repaired(images: Artefact, shell: Shell, name: str) -> None:
     before = (images.path / "checksums.xxh128").read_text()
     (images.path / name).write_bytes(b"{}")
-    assert shell("verify", "--store", images.store.root).code == 3
-    done = shell("verify", "--repair", "--store", images.store.root)
+    assert shell("verify", "--store", images.root).code == 3
+    done = shell("verify", "--repair", "--store", images.root)
     assert done.code == 0, done.err
     assert (images.path / "checksums.xxh128").read_text() == before
-    assert shell("verify", "--store", images.store.root).code == 0
+    assert shell("verify", "--store", images.root).code == 0
 
 
 def test_damaged_weights_continue_from_a_milestone(zoo, shell: Shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     import shutil
 
     copy = Store(Path(shutil.copytree(zoo.store.root, tmp_path / "copy", symlinks=True)))
-    encoder = copy.find("encoder")
+    encoder = copy["encoder"]
     before = (encoder.path / "weights.safetensors").read_bytes()
     flip(encoder.path / "weights.safetensors", 999)
     done = shell("verify", "encoder", "--repair", "--store", copy.root)
@@ -90,8 +90,8 @@ def test_damaged_weights_continue_from_a_milestone(zoo, shell: Shell, tmp_path: 
 def test_one_changed_digit_of_the_manifest_is_found(images: Artefact, shell: Shell) -> None:
     path = images.path / "manifest.json"
     path.write_text(path.read_text().replace('"size": 16', '"size": 17'))
-    assert shell("show", images.short, "--store", images.store.root).code == 3
-    assert "manifest.json is damaged" in shell("verify", "--store", images.store.root).err
+    assert shell("show", images.short, "--store", images.root).code == 3
+    assert "manifest.json is damaged" in shell("verify", "--store", images.root).err
 
 
 def test_a_changed_source_is_not_repaired_from_and_what_is_whole_stays(
@@ -115,9 +115,9 @@ def test_rm_keeps_what_others_were_made_from(zoo, shell: Shell) -> None:  # type
 
 
 def test_rm_removes_an_artefact_and_its_names(images: Artefact, shell: Shell) -> None:
-    images.store.name("scenes", images)
-    done = shell("rm", "scenes", "--yes", "--store", images.store.root)
-    assert done.code == 0 and not images.path.exists() and not images.store.names()
+    Store(images.root).name("scenes", images)
+    done = shell("rm", "scenes", "--yes", "--store", images.root)
+    assert done.code == 0 and not images.path.exists() and not Store(images.root).names()
 
 
 def test_unfinished_artefacts_are_listed_and_not_checked(images: Artefact, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ def test_asked_again_runs_nothing(place: Store, monkeypatch: pytest.MonkeyPatch)
     first = make(Toy(), place)
     before = {p: p.stat().st_mtime_ns for p in first.path.rglob("*")}
     monkeypatch.setattr(Toy, "run", lambda *_: pytest.fail("it ran again"))
-    assert make(Toy(batch=3), place) == first
+    assert make(Toy(forward=3), place) == first
     assert {p: p.stat().st_mtime_ns for p in first.path.rglob("*")} == before
 
 
@@ -69,12 +69,12 @@ def test_stopped_at_any_chunk_it_continues(place: Store, monkeypatch: pytest.Mon
 def test_the_time_of_all_runs_is_counted(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     out = place.open(Toy())
     out.path.mkdir(parents=True)
-    out.log(event="stopped", seconds=100.0)
+    out.log.add(event="stopped", seconds=100.0)
     with (out.path / "log.jsonl").open("a") as file:
         file.write('{"torn')
     made = make(Toy(), place)
     assert made.manifest["seconds"] >= 100
-    assert [row["event"] for row in made.read_log()] == ["stopped", "started", "finished"]
+    assert [row["event"] for row in made.log.rows()] == ["stopped", "started", "finished"]
 
 
 # ---- a full disk

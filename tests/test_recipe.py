@@ -149,7 +149,7 @@ def test_every_shipped_recipe_parses_and_says_what_it_is_about(path: Path) -> No
 def test_run_says_each_step_and_prints_the_last_artefact(tmp_path: Path, place: Store, shell: Shell) -> None:
     path = write(tmp_path, "steps:\n- toy: {rows: 4}\n- child: {toy: $toy}")
     done = shell("run", path, "--store", place.root, "--name", "end")
-    assert done.code == 0 and done.out == f"{place.find('end').path}\n"
+    assert done.code == 0 and done.out == f"{place['end'].path}\n"
     assert [line[:6] for line in done.lines if line.startswith("[")] == ["[1/2] ", "[2/2] "]
 
 

@@ -84,7 +84,7 @@ def report_of(store: Path, out: str) -> Artefact:
     """The report whose path was printed."""
     path = Path(out.strip())
     assert path.parent == store / "report"
-    return Store(store).find(path.name)
+    return Store(store)[path.name]
 
 
 def test_a_recipe_names_every_step_of_the_flow_between_them() -> None:

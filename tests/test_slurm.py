@@ -167,7 +167,7 @@ def long_compress(zoo: Zoo, store: Path, seed: int) -> tuple[list[object], Calla
 def training(found: Callable[[], Artefact | None]) -> bool:
     """Whether some steps are done."""
     artefact = found()
-    return artefact is not None and any("step" in row for row in artefact.read_log())
+    return artefact is not None and any("step" in row for row in artefact.log.rows())
 
 
 def test_a_job_told_of_its_end_saves_its_work_queues_itself_and_finishes(
@@ -179,7 +179,7 @@ def test_a_job_told_of_its_end_saves_its_work_queues_itself_and_finishes(
     cluster.do("scancel", "--signal=USR1", "--batch", job)
     until(lambda: cluster.job(job, "JobState") == "PENDING" and cluster.job(job, "Restarts") == "1", "the requeue")
     stopped = found()
-    assert stopped is not None and not stopped.complete and stopped.files("checkpoints")
+    assert stopped is not None and not stopped.complete and stopped.folder.names("checkpoints")
     assert "stopped by SIGUSR1; run the same command again to continue" in cluster.log(job)
 
     cluster.do(
@@ -189,9 +189,9 @@ def test_a_job_told_of_its_end_saves_its_work_queues_itself_and_finishes(
     until(lambda: cluster.job(again, "JobState") == "COMPLETED", "the end of the job")
     done = found()
     assert done is not None and done.complete
-    before = [row["step"] for row in done.read_log() if "step" in row]
+    before = [row["step"] for row in done.log.rows() if "step" in row]
     assert before == sorted(set(before)), "steps were trained twice"
-    assert [row["event"] for row in done.read_log() if row.get("event", "started") != "started"] == [
+    assert [row["event"] for row in done.log.rows() if row.get("event", "started") != "started"] == [
         "stopped",
         "finished",
     ]
@@ -205,6 +205,6 @@ def test_a_cancelled_job_saves_its_work_and_stays_away(cluster: Cluster, zoo: Zo
     cluster.do("scancel", job)
     until(lambda: "idle" in sinfo(cluster.environment), "the end of the job")
     stopped = found()
-    assert stopped is not None and stopped.files("checkpoints")
+    assert stopped is not None and stopped.folder.names("checkpoints")
     assert "stopped by SIGTERM" in cluster.log(job)
     assert (cluster.job(job, "JobState"), cluster.job(job, "Restarts")) == ("CANCELLED", "0")

@@ -11,7 +11,8 @@ import pytest
 from embprobe.store.hashes import file_hash, fingerprint
 from embprobe.errors import UserError
 from embprobe.make import make
-from embprobe.stage import build
+from embprobe.options import build
+from embprobe.stage import RUNTIME, fields_of
 from embprobe.stages import STAGES
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
@@ -24,8 +25,8 @@ def asked(store: Store, **given: object) -> Toy:
 
 def test_words_become_typed_values(place: Store, tmp_path: Path) -> None:
     (tmp_path / "w").write_text("x")
-    stage = asked(place, rows="1_000", seed="3", weights=str(tmp_path / "w"), batch=4.0)
-    assert (stage.rows, stage.seed, stage.weights, stage.batch) == (1000, 3, tmp_path / "w", 4)
+    stage = asked(place, rows="1_000", seed="3", weights=str(tmp_path / "w"), forward=4.0)
+    assert (stage.rows, stage.seed, stage.weights, stage.forward) == (1000, 3, tmp_path / "w", 4)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_where_and_how_fast_do_not_decide(place: Store, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("weights")
     (tmp_path / "b").write_text("weights")
     os.utime(tmp_path / "b", (1, 1))
-    one, other = Toy(weights=tmp_path / "a", batch=1), Toy(weights=tmp_path / "b", batch=9)
+    one, other = Toy(weights=tmp_path / "a", forward=1), Toy(weights=tmp_path / "b", forward=9)
     assert fingerprint(one.spec()) == fingerprint(other.spec())
 
 
@@ -120,12 +121,20 @@ def test_every_field_has_its_help_and_a_type_the_shell_knows(cls: type) -> None:
         assert field.metadata["help"].strip(), field.name
         assert _metavar(hints[field.name])
         if hints[field.name] is Artefact:
-            assert field.metadata["kinds"], field.name
+            assert field.metadata["made_by"], field.name
 
 
 @pytest.mark.parametrize("cls", STAGES.values(), ids=STAGES.keys())
-def test_where_and_how_fast_never_enter_a_fingerprint(cls: type) -> None:
+def test_only_where_and_how_fast_stay_out_of_a_fingerprint(cls: type) -> None:
+    hints = typing.get_type_hints(cls)
     runtime = {f.name for f in fields(cls) if f.metadata["runtime"]}
     named = {f.name for f in fields(cls)}
-    assert named & {"device", "threads", "forward", "workers"} <= runtime
-    assert "seed" not in runtime
+    assert named & set(RUNTIME) == runtime
+    assert not any(Artefact in (hints[name], *typing.get_args(hints[name])) for name in runtime)
+
+
+@pytest.mark.parametrize("cls", STAGES.values(), ids=STAGES.keys())
+def test_a_stage_shows_its_own_options_before_those_it_shares(cls: type) -> None:
+    shown = [f.name for f in fields_of(cls)]
+    assert sorted(shown) == sorted(f.name for f in fields(cls))
+    assert shown[0] in cls.__annotations__

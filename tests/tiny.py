@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from embprobe import signals
-from embprobe.errors import UserError
-from embprobe.stage import Stage, opt
+from embprobe.stage import Stage, option
 from embprobe.store import Artefact
 
 ENCODER = "random:vit-16x1-h2-p4"
@@ -52,15 +51,11 @@ def class_folder(folder: Path, classes: list[str], count: int) -> Path:
 class Toy(Stage):
     """Counts: rows of (i, i, i), in chunks of four, with a checked request to stop between them."""
 
-    rows: int = opt("", 10)
-    seed: int = opt("", 0)
-    weights: Path | None = opt("", None)
-    parents: tuple[Artefact, ...] = opt("", ())
-    batch: int = opt("", 8, runtime=True)
-
-    def __post_init__(self) -> None:
-        if self.rows < 1:
-            raise UserError(f"--rows is {self.rows}; it must be at least 1")
+    rows: int = option("", 10, least=1)
+    seed: int = option("", 0)
+    weights: Path | None = option("", None)
+    parents: tuple[Artefact, ...] = option("", ())
+    forward: int = option("", 8, runtime=True, least=1)
 
     def run(self, out: Artefact) -> None:
         array = out.create("counts", (self.rows, 3), "float32", chunk_rows=4)
@@ -76,4 +71,4 @@ class Toy(Stage):
 class Child(Toy):
     """A stage of another kind that is made from toys."""
 
-    toy: Artefact = opt("a toy", kinds=("toy",))
+    toy: Artefact = option("a toy", made_by=("toy",))

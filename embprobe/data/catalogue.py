@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from embprobe.data.listing import Item, Source
 from embprobe.data.names import SPLITS, folder_labels, folder_splits, regex_labels
-from embprobe.data.sources import Item, Source
 from embprobe.data.split import nested_subset, seeded_split
 from embprobe.errors import UserError
 
@@ -45,21 +45,21 @@ class Catalogue:
 
 
 def catalogue(source: Source, *, label_regex: str | None, val_share: float, seed: int, limit: int | None) -> Catalogue:
-    """Reads labels and splits from a listing; raises UserError where only a part of it tells them.
+    """Reads labels and splits from a listing; raises UserError where only a part of it has them.
 
-    Labels come from `label_regex`, else from what is told beside the files, else from folders. Splits, classes and
+    Labels come from `label_regex`, else from what stands beside the files, else from folders. Splits, classes and
     their ids are those of the whole set whatever the limit.
     """
     keys = [item.key for item in source.items]
     folders = None if source.kind == "manifest" else folder_splits(keys)
-    told = whole_or_none(source, "split", [item.split for item in source.items])
+    given = whole_or_none(source, "split", [item.split for item in source.items])
     if label_regex is not None:
         labels: list[str] | None = regex_labels(keys, label_regex)
-    elif source.told:
+    elif source.described:
         labels = whole_or_none(source, "label", [item.label for item in source.items])
     else:
         labels = folder_labels(keys, below_splits=folders is not None)
-    splits, rule = seeded_split(keys, labels, told or folders, val_share, seed)
+    splits, rule = seeded_split(keys, labels, given or folders, val_share, seed)
     rows = Catalogue(source.items, splits, rule, labels, sorted(set(labels or ())))
     if limit is None or limit >= len(keys):
         return rows

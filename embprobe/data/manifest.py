@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from embprobe.data.names import SPLIT_NAMES
-from embprobe.data.sources import Item, Source, by_key, opened
+from embprobe.data.listing import Item, Source, by_key, opened
 from embprobe.errors import UserError
 
 
@@ -32,7 +32,7 @@ def list_manifest(path: Path) -> Source:
         key = unicodedata.normalize("NFC", row.get("key", row["path"]))
         items.append(Item(key, partial(opened, file), file.stat().st_size, row.get("label"), row.get("caption"), split))
         files.append(file)
-    return Source("manifest", path.stem, by_key(items), files, told=True)
+    return Source("manifest", path.stem, by_key(items), files, described=True)
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

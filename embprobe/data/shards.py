@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from embprobe.data.names import SPLIT_NAMES, checked_member, is_image, normalised
-from embprobe.data.sources import Item, Source, by_key
+from embprobe.data.listing import Item, Source, by_key
 from embprobe.errors import UserError
 
 SIDECARS = (".cls", ".txt", ".json")
@@ -46,13 +46,13 @@ def list_shards(shards: Sequence[Path], root: Path) -> Source:
     keys = normalised([member.name for member in images], name)
     items = [Item(key, member.open, member.size) for key, member in zip(keys, images, strict=True)]
     if beside:
-        told = read_sidecars(beside)
-        rows = [told.get(sample(member.name), {}) for member in images]
+        described = read_sidecars(beside)
+        rows = [described.get(sample(member.name), {}) for member in images]
         items = [
             replace(item, label=row.get("label"), caption=row.get("caption"))
             for item, row in zip(items, rows, strict=True)
         ]
-    return Source("tar", name, by_key(items), list(shards), told=bool(beside))
+    return Source("tar", name, by_key(items), list(shards), described=bool(beside))
 
 
 def read_members(shard: Path, root: Path) -> list[Member]:
@@ -88,7 +88,7 @@ def sample(name: str) -> str:
 
 def read_sidecars(members: list[Member]) -> dict[str, dict[str, str]]:
     """`label` and `caption` by sample."""
-    told: dict[str, dict[str, str]] = {}
+    described: dict[str, dict[str, str]] = {}
     for member in members:
         suffix = PurePosixPath(member.name).suffix.lower()
         try:
@@ -96,8 +96,8 @@ def read_sidecars(members: list[Member]) -> dict[str, dict[str, str]]:
             found = {".cls": {"label": text}, ".txt": {"caption": text}}.get(suffix) or fields(json.loads(text))
         except ValueError as error:
             raise UserError(f"cannot read {member.name} in {member.tar} ({error}); write it again") from None
-        told.setdefault(sample(member.name), {}).update(found)
-    return told
+        described.setdefault(sample(member.name), {}).update(found)
+    return described
 
 
 def fields(row: object) -> dict[str, str]:

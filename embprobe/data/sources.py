@@ -8,16 +8,19 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import Protocol
 
 from embprobe import console
-from embprobe.store.hashes import BLOCK, identity
+from embprobe.data.arrays import list_arrays, pixels_of
 from embprobe.data.decode import MAX_BYTES, BadImage, Decoded, decode
-from embprobe.data.names import checked_member, expand_braces, first_repeated, is_image, normalised
+from embprobe.data.listing import Item, Source, by_key, opened, walk
+from embprobe.data.manifest import list_manifest
+from embprobe.data.names import checked_member, expand_braces, is_image, normalised
+from embprobe.data.shards import list_shards
 from embprobe.errors import UserError
+from embprobe.store.hashes import BLOCK, identity
 
 RULES = "sources-1"  # raise when the same files would be named or hashed otherwise
 FRESH_NS = 2_000_000_000  # a file touched this recently may change again without a new time
@@ -32,37 +35,11 @@ class Cache(Protocol):
     def set(self, key: str, value: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image file: its name inside the set, how to open it, and what is told about it beside its name."""
-
-    key: str
-    open: Callable[[], IO[bytes]]
-    size: int
-    label: str | None = None
-    caption: str | None = None
-    split: str | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """A listing, sorted by key. `told` means that labels are told beside the files, not by folders."""
-
-    kind: Literal["folder", "zip", "tar", "manifest"]
-    name: str
-    items: Sequence[Item]
-    files: Sequence[Path] = field(repr=False)  # what the listing was read from, for remembering hashes
-    told: bool = False
-
-
 def open_source(source: str) -> Source:
-    """Lists a folder, a zip, one or many tar shards (`a{000..003}.tar`), or a CSV or JSON-lines manifest.
+    """Lists a folder, a zip, tar shards (`a{000..003}.tar`), a CSV or JSON-lines manifest, or arrays (.npy, .npz).
 
     Raises UserError where there is nothing, no image, or a member that points outside its archive.
     """
-    from embprobe.data.manifest import list_manifest
-    from embprobe.data.shards import list_shards
-
     path = Path(source).expanduser()
     if not path.exists() and "{" in source:
         shards = [Path(shard).expanduser() for shard in expand_braces(source)]
@@ -79,8 +56,10 @@ def open_source(source: str) -> Source:
         listing = list_shards([path], path.parent)
     elif path.suffix.lower() in (".csv", ".jsonl"):
         listing = list_manifest(path)
+    elif path.suffix.lower() in (".npy", ".npz"):
+        listing = list_arrays(path)
     else:
-        raise UserError(f"{source} is neither a folder nor .zip, .tar, .csv or .jsonl; give one of these")
+        raise UserError(f"{source} is neither a folder nor .zip, .tar, .csv, .jsonl, .npy or .npz; give one of these")
     if not listing.items:
         raise UserError(f"{source} holds no image; put .jpg, .png or .webp files there, or check the path")
     return listing
@@ -96,11 +75,13 @@ def content_hash(source: str | Source, cache: Cache | None = None) -> str:
     known = cache.get(key) if cache is not None and key is not None else None
     if known is not None:
         return known
-    digest = hashlib.blake2b(b"told\n" if listing.told else b"named\n", digest_size=16)
+    digest = hashlib.blake2b(b"told\n" if listing.described else b"named\n", digest_size=16)
+    if listing.shape is not None:
+        digest.update(f"{listing.shape}\n".encode())
     with reading(listing) as advance:
         for item in listing.items:
-            told = [item.label, item.caption, item.split] if listing.told else []
-            digest.update(json.dumps([item.key, file_digest(item), *told]).encode() + b"\n")
+            beside = [item.label, item.caption, item.split] if listing.described else []
+            digest.update(json.dumps([item.key, file_digest(item), *beside]).encode() + b"\n")
             advance()
     if cache is not None and key is not None and not fresh(listing.files):
         cache.set(key, digest.hexdigest())
@@ -117,13 +98,13 @@ def reading(listing: Source) -> Iterator[Callable[[], None]]:
         yield bar.advance
 
 
-def read_image(item: Item, size: int) -> Decoded | BadImage:
-    """The item as an upright square, or why it can't be had."""
+def read_image(item: Item, size: int, shape: tuple[int, int, int] | None) -> Decoded | BadImage:
+    """The item as an upright square of `size`, or as it is where it is an array of `shape`; or why it can't be had."""
     if item.size > MAX_BYTES:
         return BadImage(f"{item.size:,} bytes are more than {MAX_BYTES:,}")
     try:
         with item.open() as file:
-            return decode(file.read(), size)
+            return decode(file.read(), size) if shape is None else pixels_of(file.read(), shape)
     except BadImage as bad:
         return bad
     except UNREADABLE as error:
@@ -155,17 +136,6 @@ def file_digest(item: Item) -> str:
     return digest.hexdigest()
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """All visible files below a folder in sorted order; links are followed, each folder entered once."""
-    entered = set()
-    for base, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(base)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and real not in entered)
-        if real not in entered:
-            yield from (Path(base, name) for name in sorted(files) if not name.startswith("."))
-        entered.add(real)
-
-
 def list_folder(folder: Path) -> Source:
     """Every image below a folder."""
     files = [file for file in walk(folder) if is_image(file.relative_to(folder).as_posix())]
@@ -195,16 +165,3 @@ def list_zip(path: Path) -> Source:
         Item(key, partial(archive.open, info), info.file_size) for key, (_, info) in zip(names, members, strict=True)
     ]
     return Source("zip", path.stem, by_key(items), [path])
-
-
-def opened(path: Path) -> IO[bytes]:
-    """A plain file, open for reading."""
-    return path.open("rb")
-
-
-def by_key(items: list[Item]) -> list[Item]:
-    """Sorted by key; raises UserError where a key occurs twice."""
-    repeated = first_repeated(item.key for item in items)
-    if repeated is not None:
-        raise UserError(f'two images are named "{repeated}"; rename one of them, or give a `key` column in a manifest')
-    return sorted(items, key=lambda item: item.key)

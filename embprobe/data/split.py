@@ -3,14 +3,8 @@
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 from embprobe.data.names import SPLITS
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from embprobe.store import Artefact
 
 
 def stratified_order(keys: Sequence[str], strata: Sequence[Hashable], seed: int, purpose: str) -> list[int]:
@@ -62,16 +56,3 @@ def nested_subset(
 def split_codes(splits: Sequence[str]) -> list[int]:
     """0 train, 1 val, 2 test."""
     return [SPLITS.index(split) for split in splits]
-
-
-def training_rows(images: "Artefact", count: int | None, seed: int) -> "np.ndarray":
-    """Rows of the training split, or a seeded subset of it, stratified by class; smaller subsets lie in larger."""
-    import numpy as np
-
-    train: np.ndarray = np.nonzero(images.array("split").read() == 0)[0]
-    if count is None:
-        return train
-    keys = [str(k) for k in images.read_lines("key.jsonl")]
-    labels = images.array("label").read() if images.has("label") else np.zeros(len(keys), np.int32)
-    order = stratified_order([keys[i] for i in train], [int(labels[i]) for i in train], seed, "train images")
-    return np.sort(train[np.array(order[:count])])

@@ -9,6 +9,7 @@ from embprobe.stages.evaluate import Evaluate
 from embprobe.stages.extract import Extract
 from embprobe.stages.features import Features
 from embprobe.stages.ingest import Ingest
+from embprobe.stages.measure import Measure
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
 from embprobe.stages.report import Report
@@ -24,6 +25,7 @@ FLOW: tuple[type[Stage], ...] = (
     Classify,
     Features,
     Sample,
+    Measure,
     Evaluate,
     Probe,
     Report,

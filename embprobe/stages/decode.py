@@ -1,12 +1,15 @@
-"""Decode: train a light decoder from latents (N,K,K,d) to pixels."""
+"""Decode: train a light decoder from latents (N,*grid,d) to pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from embprobe.chunks import fill
 from embprobe.errors import UserError
-from embprobe.stage import Stage, opt
+from embprobe.stage import option
 from embprobe.store import Array, Artefact, Json
+from embprobe.training.stage import Training
+from embprobe.views import Images, Latents, blocks, evenly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,15 +18,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from embprobe.nn.decoder import Decoder
+    from embprobe.training.task import Batches, Task
 
 SNAPSHOTS = (64, 256, 1000, 4000, 7000)
 SHOWN = 8
 RECONSTRUCTED = 2048  # held-out images at most
 AVERAGED = 1024  # training images in the mean image
+BATCH = 64  # images decoded at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decode(Stage):
+class Decode(Training):
     """Train a decoder from latents to images, and reconstruct held-out images.
 
     Loss: L1, a perceptual distance, and from --gan-start on a patch discriminator with adaptive weight. The LPIPS heads
@@ -31,249 +36,183 @@ class Decode(Stage):
     The same held-out images are kept as snapshots after 64, 256, 1000, 4000, 7000 and all steps.
     """
 
-    latents: Artefact = opt("a compress artefact", kinds=("compress",))
-    images: Artefact | None = opt("the data set; else the one the latents were made from", None, kinds=("ingest",))
-    steps: int = opt("optimiser steps", 20_000)
-    size: int | None = opt("side of the decoded images in pixels; else that of the data set", None)
-    width: int = opt("channels of the decoder's last level", 64)
-    noise: float = opt("latents get noise of σ ~ U(0, this), in their own std", 0.3)
-    perceptual: Literal["lpips-vgg", "lpips-squeeze", "classifier", "none"] | None = opt(
+    version = 2
+
+    latents: Artefact = option("a compress artefact", made_by=("compress",))
+    images: Artefact = option("the data set; else the one the latents were made from", None, made_by=("ingest",))
+    size: int | None = option("side of the decoded images in pixels; else that of the data set", None, least=8)
+    width: int = option("channels of the decoder's last level", 64, least=1)
+    noise: float = option("latents get noise of σ ~ U(0, this), in their own std", 0.3, least=0)
+    perceptual: Literal["lpips-vgg", "lpips-squeeze", "classifier", "none"] = option(
         "perceptual distance; else classifier or lpips-vgg where its network is given, else none", None
     )
-    perceptual_weights: Path | None = opt("torchvision's VGG16 or SqueezeNet 1.1 weights file", None)
-    lpips_heads: Path | None = opt("weights file of the LPIPS heads", None)
-    classifier: Artefact | None = opt("a classify artefact, for --perceptual classifier", None, kinds=("classify",))
-    perceptual_weight: float = opt("weight of the perceptual distance", 1.0)
-    gan_start: int = opt("step from which the discriminator takes part", 5000)
-    gan_weight: float = opt("weight of the adversarial loss, times the adaptive factor; 0 for none", 0.5)
-    gan_width: int = opt("channels of the discriminator's first layer", 64)
-    batch: int = opt("images per step", 24)
-    rate: float = opt("peak rate of Adam", 2e-4)
-    warmup: int = opt("steps in which the rate rises", 100)
-    seed: int = opt("seed of initialisation, batches and noise", 0)
-    precision: Literal["f32", "bf16"] = opt("of the forward and backward pass", "f32")
-    device: str = opt("cpu, cuda, cuda:1, …", "auto", runtime=True)
+    perceptual_weights: Path | None = option("torchvision's VGG16 or SqueezeNet 1.1 weights file", None)
+    lpips_heads: Path | None = option("weights file of the LPIPS heads", None)
+    classifier: Artefact | None = option(
+        "a classify artefact, for --perceptual classifier", None, made_by=("classify",)
+    )
+    perceptual_weight: float = option("weight of the perceptual distance", 1.0, least=0)
+    gan_start: int = option("step from which the discriminator takes part", 5000, least=0)
+    gan_weight: float = option("weight of the adversarial loss, times the adaptive factor; 0 for none", 0.5, least=0)
+    gan_width: int = option("channels of the discriminator's first layer", 64, least=1)
+    warmup: int = option("steps in which the rate rises", 100, least=0)
+    steps: int = option("optimiser steps", 20_000, least=1)
+    batch: int = option("images per step", 24, least=1)
+    rate: float = option("peak rate of Adam", 2e-4, above=0)
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "width", "gan_width", "batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1")
-        for name in ("noise", "perceptual_weight", "gan_weight", "gan_start", "warmup", "seed"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more")
-        if self.size is not None and self.size < 8:
-            raise UserError(f"--size is {self.size}; it must be at least 8")
-        if self.rate <= 0:
-            raise UserError(f"--rate is {self.rate}; it must be above 0")
-        if self.chosen() == "classifier" and self.classifier is None:
+    def resolved(self) -> dict[str, object]:
+        images = self.images or Latents(self.latents).images.artefact
+        usual = "classifier" if self.classifier else "lpips-vgg" if self.perceptual_weights else "none"
+        return {"images": images, "perceptual": self.perceptual or usual}
+
+    def validate(self) -> None:
+        if self.perceptual == "classifier" and self.classifier is None:
             raise UserError("--perceptual classifier needs --classifier, a classify artefact")
-        if self.chosen().startswith("lpips") and self.perceptual_weights is None:
-            raise UserError(missing_weights(self.chosen()))
-
-    def chosen(self) -> str:
-        """The perceptual distance: as given, else by the network that is given, else none."""
-        if self.perceptual is not None:
-            return self.perceptual
-        if self.classifier is not None:
-            return "classifier"
-        return "none" if self.perceptual_weights is None else "lpips-vgg"
-
-    def spec(self) -> dict[str, Json]:
-        """The perceptual distance counts as resolved."""
-        return super().spec() | {"perceptual": self.chosen()}
+        if self.perceptual.startswith("lpips") and self.perceptual_weights is None:
+            raise UserError(missing_weights(self.perceptual))
 
     def check(self) -> None:
-        latents, images = self.latents.array("latents"), self.source().array("images")
+        latents, images = Latents(self.latents), Images(self.images)
         if len(latents) != len(images):
             raise UserError(
-                f"latents {self.latents.short} have {len(latents)} rows, images {self.source().short} have "
+                f"latents {latents.short} have {len(latents)} rows, images {images.short} have "
                 f"{len(images)}; give the --images they were made from, or leave it out"
             )
 
-    def work(self) -> float:
-        return float(self.steps * self.batch)
-
-    def source(self) -> Artefact:
-        """The data set."""
-        return self.images or self.latents.inputs["embeddings"].inputs["images"]
-
     def run(self, out: Artefact) -> None:
-        import numpy as np
-        import torch
+        from embprobe.nn.decoder import Decoder, DecoderTask, Losses
+        from embprobe.training.device import device_of
+        from embprobe.training.engine import warmup_constant
 
-        from embprobe import console
-        from embprobe.training.engine import Fit, device_of, fit, log_spaced
-        from embprobe.nn.decoder import Decoder, DecoderTask
-
-        if self.perceptual is None:
-            console.say(f"--perceptual {self.chosen()} (not given)")
-
-        latents, images = self.latents.array("latents"), self.source().array("images")
-        split = self.source().array("split").read()
-        train, held = np.nonzero(split == 0)[0], held_out(split)
-        device, size = device_of(self.device), self.size or images.shape[1]
-        shape = {"channels": latents.shape[3], "side": latents.shape[1], "size": size, "width": self.width}
-        out.write_json("decoder.json", {"network": shape, **self.scales()})
-        torch.manual_seed(self.seed)
-        task = DecoderTask(
-            Decoder(**shape),
-            rate=self.rate,
-            noise=self.noise,
+        latents, images, device = Latents(self.latents), Images(self.images), device_of(self.device)
+        held, size = images.held_out, (self.size, self.size) if self.size else images.size
+        network: dict[str, Json] = {"channels": latents.channels, "grid": latents.grid, "size": size}
+        network |= {"width": self.width, "out_channels": images.channels}
+        out.write_json("decoder.json", {"network": network, **latents.scale.json()})
+        losses = Losses(
             distance=self.distance(device),
             perceptual_weight=self.perceptual_weight,
             gan_weight=self.gan_weight,
             gan_start=self.gan_start if self.gan_weight > 0 and self.gan_start < self.steps else None,
             gan_width=self.gan_width,
-            seen=self.snapshots(evenly(held, SHOWN), size, out, device),
         )
-        warmup = max(1, self.warmup)
-        config = Fit(
-            steps=self.steps,
-            seed=self.seed,
-            images_per_step=self.batch,
-            device=device,
-            precision=self.precision,
-            rate=lambda step: min(1.0, (step + 1) / warmup),
-            milestones=log_spaced(self.steps),
-            label="decoding",
-        )
-        fit(task, self.batches(images, train), config, out)
-        parameters = sum(p.numel() for p in task.network.parameters())
-        out.note(parameters=parameters, size=size, images_seen=self.steps * self.batch, held_out=len(held))
+        after = self.snapshots(latents, evenly(held, SHOWN), size, out, device)
+
+        def build() -> "Task":
+            return DecoderTask(Decoder(**network), rate=self.rate, noise=self.noise, losses=losses, after=after)
+
+        batches, rate = self.batches(latents, images), warmup_constant(self.warmup)
+        decoder = self.train(build, batches, rate, out, label="decoding")
+        out.note(size=size[0] if size[0] == size[1] else list(size), held_out=len(held))
         if len(held):
+            assert isinstance(decoder, Decoder)
             rows = evenly(held, RECONSTRUCTED)
-            self.reconstruct(task.network, rows, out, device)
-            out.note(**fidelity(out.array("reconstructions"), images, rows, evenly(train, AVERAGED)))
+            self.reconstruct(decoder, latents, rows, out, device)
+            out.note(**fidelity(out.array("reconstructions"), images, rows, evenly(images.train, AVERAGED)))
 
-    def scales(self) -> dict[str, list[float]]:
-        """How latents are normalised."""
-        from embprobe.diffusion import latent_scale
-
-        mean, std = (self.latents.array(name).read() for name in ("mean", "std"))
-        return {"mean": mean.tolist(), "scale": latent_scale(std).tolist()}
-
-    def normalised(self, rows: "np.ndarray") -> "Tensor":
-        """Latents of these rows (B,K,K,d), zero mean and unit variance per channel."""
-        import torch
-
-        scales = {k: torch.tensor(v) for k, v in self.scales().items()}
-        return (torch.from_numpy(self.latents.array("latents").floats(rows)) - scales["mean"]) / scales["scale"]
-
-    def batches(self, images: Array, train: "np.ndarray") -> "Callable[[int], dict[str, Tensor]]":
+    def batches(self, latents: Latents, images: Images) -> "Batches":
         """Normalised latents and u8 images, a pure function of the step."""
         import torch
 
         from embprobe.training.batches import RowBatches
 
-        latents = self.latents.array("latents")
-        order = RowBatches({"images": images, "latents": latents}, train, self.batch, self.seed)
-        scales = {k: torch.tensor(v) for k, v in self.scales().items()}
+        arrays = {"images": images.array, "latents": latents.array}
+        order = RowBatches(arrays, images.train, self.batch, self.seed)
 
         def batches(step: int) -> "dict[str, Tensor]":
-            found = order(step)
-            normalised = (torch.from_numpy(found["latents"]) - scales["mean"]) / scales["scale"]
-            return {"latents": normalised, "images": torch.from_numpy(found["images"])}
+            batch = order(step)
+            normalised = latents.scale.normalised(batch["latents"])
+            return {"latents": torch.from_numpy(normalised), "images": torch.from_numpy(batch["images"])}
 
         return batches
 
     def distance(self, device: str) -> "Callable[[Tensor, Tensor], Tensor] | None":
         """The perceptual distance, on the device."""
-        from embprobe.nn.perceptual import ClassifierFeatures, load_lpips, read_tensors
+        from embprobe.nn.perceptual import ClassifierFeatures, load_lpips
+        from embprobe.nn.weights import read_weights
 
-        if self.chosen() == "none":
+        if self.perceptual == "none":
             return None
-        if self.chosen() == "classifier" and self.classifier is not None:
-            return ClassifierFeatures(read_tensors(self.classifier.file("weights.safetensors"))).to(device)
+        if self.perceptual == "classifier" and self.classifier is not None:
+            return ClassifierFeatures(read_weights(self.classifier.weights())).to(device)
         trunk: Literal["lpips-vgg", "lpips-squeeze"] = (
-            "lpips-vgg" if self.chosen() == "lpips-vgg" else "lpips-squeeze"
+            "lpips-vgg" if self.perceptual == "lpips-vgg" else "lpips-squeeze"
         )
         return load_lpips(trunk, self.perceptual_weights, self.lpips_heads).to(device)
 
-    def snapshots(self, rows: "np.ndarray", size: int, out: Artefact, device: str) -> "Callable[[Decoder, int], None]":
-        """What writes the snapshot of a step when it is reached: u8 `snapshots` (S,8,H,W,3), one chunk a step."""
+    def snapshots(
+        self, latents: Latents, rows: "np.ndarray", size: tuple[int, int], out: Artefact, device: str
+    ) -> "Callable[[Decoder, int], None]":
+        """What writes the snapshot of a step when it is reached: u8 `snapshots` (S,8,H,W,C), one chunk a step."""
         import torch
 
-        from embprobe.nn.decoder import to_u8
+        from embprobe.pixels import to_u8
 
         steps = [s for s in SNAPSHOTS if s < self.steps] + [self.steps]
         if not len(rows):
             return lambda decoder, step: None
-        attrs = {"steps": steps, "rows": rows.tolist()}
-        array = out.create("snapshots", (len(steps), len(rows), size, size, 3), "uint8", chunk_rows=1, attrs=attrs)
-        latents = self.normalised(rows).to(device)
+        shape = (len(steps), len(rows), *size, Images(self.images).channels)
+        array = out.create("snapshots", shape, "uint8", chunk_rows=1, attrs={"steps": steps, "rows": rows.tolist()})
+        shown = torch.from_numpy(latents.normalised(rows)).to(device)
         missing = {steps[chunk]: chunk for chunk in array.missing()}
 
-        def seen(decoder: "Decoder", step: int) -> None:
+        def after(decoder: "Decoder", step: int) -> None:
             chunk = missing.pop(step, None)
             if chunk is not None:
                 with torch.no_grad():
-                    array.write_chunk(chunk, to_u8(decoder(latents)).cpu().numpy()[None])
+                    array.write_chunk(chunk, to_u8(decoder(shown)).cpu().numpy()[None])
 
-        return seen
+        return after
 
-    def reconstruct(self, decoder: "Decoder", rows: "np.ndarray", out: Artefact, device: str) -> None:
-        """Writes `reconstructions` u8 (n,S,S,3) of held-out images and `rows`, which images they are."""
+    def reconstruct(
+        self, decoder: "Decoder", latents: Latents, rows: "np.ndarray", out: Artefact, device: str
+    ) -> None:
+        """Writes `reconstructions` u8 (n,H,W,C) of held-out images and `rows`, which images they are."""
         import torch
 
-        from embprobe import console, signals
-        from embprobe.nn.decoder import to_u8
+        from embprobe.pixels import to_u8
 
         out.create("rows", (len(rows),), "int64").write(rows)
-        shape = (len(rows), decoder.size, decoder.size, 3)
-        array = out.create("reconstructions", shape, "uint8", chunk_rows=64)
-        with console.progress("reconstructing", total=array.n_chunks, unit="chunk") as bar:
-            for chunk in array.missing():
-                here = array.rows_of(chunk)
-                with torch.no_grad():
-                    images = to_u8(decoder(self.normalised(rows[here.start : here.stop]).to(device)))
-                array.write_chunk(chunk, images.cpu().numpy())
-                bar.advance()
-                signals.check()
+        shape = (len(rows), *decoder.size, Images(self.images).channels)
+        array = out.create("reconstructions", shape, "uint8", chunk_rows=BATCH, kind="images")
+
+        def decoded(_: range, normalised: "np.ndarray") -> "list[np.ndarray]":
+            with torch.no_grad():
+                return [to_u8(decoder(torch.from_numpy(normalised).to(device))).cpu().numpy()]
+
+        def read(part: range) -> "np.ndarray":
+            return latents.normalised(rows[part.start : part.stop])
+
+        fill([array], read, decoded, batch=BATCH, label="reconstructing")
 
 
-def held_out(split: "np.ndarray") -> "np.ndarray":
-    """Rows of the validation split, or of the test split where there is none."""
-    import numpy as np
-
-    rows = np.nonzero(split == 1)[0]
-    return rows if len(rows) else np.nonzero(split == 2)[0]
-
-
-def evenly(rows: "np.ndarray", count: int) -> "np.ndarray":
-    """At most `count` of the rows, evenly spaced."""
-    import numpy as np
-
-    if len(rows) <= count:
-        return rows
-    spaced: np.ndarray = rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
-    return spaced
-
-
-def fidelity(reconstructions: Array, images: Array, rows: "np.ndarray", train: "np.ndarray") -> dict[str, float]:
+def fidelity(reconstructions: Array, images: Images, rows: "np.ndarray", train: "np.ndarray") -> dict[str, float]:
     """PSNR in dB over all held-out pixels, of the reconstructions and of the mean training image, and L1 of 0-255."""
+    import math
+
     import numpy as np
     import torch
 
-    from embprobe.nn.decoder import to_signed
+    from embprobe.pixels import to_signed
 
-    size = reconstructions.shape[1]
+    _, height, width, channels = reconstructions.shape
 
     def pixels(here: "np.ndarray") -> "np.ndarray":
-        signed: np.ndarray = ((to_signed(torch.from_numpy(images.take(here)), size) + 1) * 127.5).numpy()
-        return signed.transpose(0, 2, 3, 1)
+        signed = to_signed(torch.from_numpy(images.array.take(here)), (height, width))
+        values: np.ndarray = ((signed + 1) * 127.5).numpy()
+        return values.transpose(0, 2, 3, 1)
 
-    parts = [train[start : start + 64] for start in range(0, len(train), 64)]
-    mean = np.sum([pixels(part).sum(0, dtype=np.float64) for part in parts], 0) / len(train)
-    square = apart = blank = 0.0
-    for start in range(0, len(rows), 64):
-        truth = pixels(rows[start : start + 64]).astype(np.float64)
-        error = reconstructions.read(start, start + 64) - truth
+    mean = np.sum([pixels(part).sum(0, dtype=np.float64) for part in blocks(train, BATCH)], 0) / len(train)
+    square = distance = blank = 0.0
+    for place, part in zip(range(0, len(rows), BATCH), blocks(rows, BATCH), strict=True):
+        truth = pixels(part).astype(np.float64)
+        error = reconstructions.read(place, place + BATCH) - truth
         square += float((error**2).sum())
-        apart += float(np.abs(error).sum())
+        distance += float(np.abs(error).sum())
         blank += float(((mean - truth) ** 2).sum())
-    count = len(rows) * size * size * 3
-    psnr, floor = (float(10 * np.log10(255**2 / max(s / count, 1e-12))) for s in (square, blank))
-    return {"psnr": psnr, "psnr_mean_image": floor, "psnr_gain": psnr - floor, "l1": apart / count}
+    count = len(rows) * height * width * channels
+    psnr, floor = (10 * math.log10(255**2 / max(s / count, 1e-12)) for s in (square, blank))
+    return {"psnr": psnr, "psnr_mean_image": floor, "psnr_gain": psnr - floor, "l1": distance / count}
 
 
 def missing_weights(trunk: str) -> str:

@@ -1,10 +1,23 @@
 """Features: what a judge sees in images, computed once for every evaluation that needs it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-from embprobe.errors import UserError
-from embprobe.stage import Stage, opt
-from embprobe.store import Artefact
+from embprobe.chunks import fill
+from embprobe.encoders import names
+from embprobe.stage import Make, Stage, option
+from embprobe.store import Artefact, Json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from embprobe.evaluation.features import ImageRows
+    from embprobe.evaluation.judges import Judge
+
+BATCH = 128  # images a forward pass; decides, since a network's rounding depends on it
+CHUNK_ROWS = 1024
+JUDGES = "a classify artefact, inception, a classifier's weights file or an encoder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,40 +27,74 @@ class Features(Stage):
     A data set's training and held-out images are kept apart, unless --whole; samples are always one set.
     """
 
-    images: Artefact = opt("a data set, samples, or a decoder's reconstructions", kinds=("ingest", "sample", "decode"))
-    judge: Artefact | str = opt(
-        "a classify artefact, inception, a classifier's weights file or an encoder",
-        kinds=("classify", "pretrain"),
-        path="file",
-    )
-    size: int = opt("side at which the judge gets the images, in pixels: that of the samples to compare with")
-    whole: bool = opt("a data set as one set of images, whatever its splits", False)
-    limit: int = opt("most images of each set", 50_000)
-    seed: int = opt("seed of which images are used where there are more", 0)
-    device: str = opt("cpu, cuda, cuda:1, …", "auto", runtime=True)
+    version = 2
 
-    def __post_init__(self) -> None:
-        for name in ("size", "limit"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+    images: Artefact = option(
+        "a data set, samples, or a decoder's reconstructions", made_by=("ingest", "sample", "decode")
+    )
+    judge: Artefact | str = option(JUDGES, made_by=("classify", "pretrain"), path="file")
+    size: tuple[int, ...] = option(
+        "height and width at which the judge gets the images, in pixels: those of the samples to compare with"
+    )
+    whole: bool = option("a data set as one set of images, whatever its splits", False)
+    limit: int = option("most images of each set", 50_000, least=1)
+    seed: int = option("seed of which images are used where there are more", 0, least=0)
+    weights: Path | None = option("the judge's weights, where it is the name of an encoder", None, derived=True)
+    device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
+
+    def resolved(self) -> dict[str, object]:
+        return {"size": self.size * 2 if len(self.size) == 1 else self.size}
+
+    def prepare(self, make: Make, *, download: bool) -> Self:
+        """With the weights of a hub checkpoint as the file they are, so that they count by content."""
+        return replace(self, weights=judge_weights(self.judge, download=download))
+
+    def spec(self) -> dict[str, Json]:
+        """An encoder that judges counts by its full name."""
+        return super().spec() | judge_name(self.judge)
 
     def work(self) -> float:
+        """Images to look at."""
         return float(self.images.metrics.get("count") or 0) if self.images.complete else 0.0
 
     def run(self, out: Artefact) -> None:
-        from embprobe.training.engine import device_of
+        from embprobe.evaluation.features import image_sets
         from embprobe.evaluation.judges import load_judge
-        from embprobe.evaluation.features import Rows, keep, splits, spread, whole
+        from embprobe.training.device import device_of
 
-        judge, device = load_judge(self.judge), device_of(self.device)
-        if self.whole or self.images.stage != "ingest":
-            rows = whole(self.images, self.limit, self.seed)
-            sets = {"samples": Rows(rows.images, rows.rows, None, self.size)}
-        else:
-            images, split = self.images.array("images"), self.images.array("split").read()
-            parts = {key: spread(rows, self.limit, self.seed) for key, rows in splits(split).items()}
-            sets = {key: Rows(images, rows, None, self.size) for key, rows in parts.items() if len(rows)}
-        for key, chosen in sets.items():
-            out.create(f"{key}_rows", (len(chosen.rows),), "int64").write(chosen.rows)
-            keep(judge, key, chosen, device, out)
-        out.note(judge=judge.name, size=self.size)
+        judge, device = load_judge(self.judge, weights=self.weights), device_of(self.device)
+        judge.module.to(device)
+        height, width = self.size
+        sets = image_sets(self.images, (height, width), self.limit, self.seed, whole=self.whole)
+        for name, chosen in sets.items():
+            out.create(f"{name}_rows", (len(chosen.rows),), "int64").write(chosen.rows)
+            self.look(judge, name, chosen, out, device)
+        out.note(judge=judge.name, size=list(self.size))
+
+    def look(self, judge: "Judge", name: str, chosen: "ImageRows", out: Artefact, device: str) -> None:
+        """Writes `NAME_features` (n,F) f32 and, from a classifier, `NAME_probabilities` (n,C)."""
+
+        def outputs(_: range, images: "np.ndarray") -> "list[np.ndarray]":
+            output = judge(images, device)
+            return [part.numpy() for part in output if part is not None]
+
+        widths = [part.shape[1] for part in outputs(range(1), chosen.read(range(1)))]
+        arrays = [
+            out.create(f"{name}_{what}", (len(chosen.rows), width), "float32", chunk_rows=CHUNK_ROWS)
+            for what, width in zip(("features", "probabilities"), widths, strict=False)
+        ]
+        fill(arrays, chosen.read, outputs, batch=BATCH, label=f"judging {name.replace('_', ' ')}")
+
+
+def judge_weights(judge: Artefact | str, *, download: bool) -> Path | None:
+    """The weights file of a judge that is the name of an encoder; None for other judges."""
+    if isinstance(judge, Artefact) or judge == "inception" or Path(judge).is_file():
+        return None
+    return names.hub_file(judge, download=download) if names.is_known(judge) else None
+
+
+def judge_name(judge: Artefact | str) -> dict[str, Json]:
+    """How a judge that is the name of an encoder counts; nothing for other judges."""
+    if isinstance(judge, Artefact) or judge == "inception" or Path(judge).is_file() or not names.is_known(judge):
+        return {}
+    return {"judge": names.full_name(judge), "family": names.family_version(judge)}

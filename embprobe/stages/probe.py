@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from embprobe.errors import UserError
-from embprobe.stage import Stage, opt
+from embprobe.stage import Stage, option
 from embprobe.store import Array, Artefact, Json
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ class Probe(Stage):
     measured on the held-out one; strengths are chosen on a tenth of the training images.
     """
 
-    embeddings: Artefact = opt("an extract artefact", kinds=("extract",))
-    k: int = opt("neighbours of the k-NN, by cosine of mean tokens", 20)
-    train_limit: int = opt("images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000)
-    seed: int = opt("seed of the tenth that chooses strengths, and of --train-limit", 0)
-    device: str = opt("cpu, cuda, cuda:1, …", "auto", runtime=True)
+    embeddings: Artefact = option("an extract artefact", made_by=("extract",))
+    k: int = option("neighbours of the k-NN, by cosine of mean tokens", 20)
+    train_limit: int = option("images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000)
+    seed: int = option("seed of the tenth that chooses strengths, and of --train-limit", 0)
+    device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
     def __post_init__(self) -> None:
         for name, least in (("k", 1), ("train_limit", 20), ("seed", 0)):

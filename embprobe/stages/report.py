@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from embprobe.errors import UserError
-from embprobe.stage import Stage, opt
+from embprobe.stage import Stage, option
 from embprobe.store import Artefact, Json
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ class Report(Stage):
 
     version: ClassVar[int] = 2
 
-    artefacts: tuple[Artefact, ...] = opt("evaluate and probe artefacts (others add their part)", positional=True)
-    title: str = opt("the page's heading", "What the encoders keep")
-    fd_target: float | None = opt("epochs until FD falls to this are told; else to the worst last FD of the rows", None)
-    latex: bool = opt("also write the tables as tables.tex, for booktabs", False)
-    device: str = opt("taken as by every stage; a report needs none", "auto", runtime=True)
+    artefacts: tuple[Artefact, ...] = option("evaluate and probe artefacts (others add their part)", positional=True)
+    title: str = option("the page's heading", "What the encoders keep")
+    fd_target: float | None = option("epochs until FD falls to this are told; else to the worst last FD of the rows", None)
+    latex: bool = option("also write the tables as tables.tex, for booktabs", False)
+    device: str = option("taken as by every stage; a report needs none", "auto", runtime=True)
 
     def __post_init__(self) -> None:
         if not self.artefacts:

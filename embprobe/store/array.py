@@ -1,54 +1,64 @@
 """Rows of a Zarr array as checked chunk files."""
 
 import json
+import math
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from embprobe.store.files import Json
+from embprobe.errors import DamagedError, MachineError
+from embprobe.store.codecs import COMPRESSORS, Coder
+from embprobe.store.files import Folder, Json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from embprobe.store.artefact import Artefact
-
+GROUP = "data.zarr"
 CACHE_BYTES = 256 << 20  # chunks an Array keeps for `take`
 
 
 class Array:
-    """Rows of one Zarr v3 array, stored as uncompressed chunks of whole rows.
+    """Rows of one Zarr v3 array, stored as chunks of whole rows.
 
     Chunk files are read and written directly: each write is flushed and renamed into place, each read is checked.
     """
 
-    def __init__(self, owner: "Artefact", name: str) -> None:
+    def __init__(self, folder: Folder, name: str) -> None:
         import numpy as np
 
-        self.owner, self.name = owner, name
-        self.key = f"data.zarr/{name}"
-        meta = json.loads(owner.ledger.read(f"{self.key}/zarr.json"))
+        self.folder, self.name = folder, name
+        meta = json.loads(folder.read(metadata_of(name)))
         self.shape: tuple[int, ...] = tuple(meta["shape"])
         self.dtype: np.dtype[Any] = np.dtype(meta["data_type"])
         self.chunk_rows: int = meta["chunk_grid"]["configuration"]["chunk_shape"][0]
         self.attrs: dict[str, Json] = meta.get("attributes", {})
+        self.coder = Coder(meta["codecs"])
         self.n_chunks = -(-self.shape[0] // self.chunk_rows)
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._cache_lock = threading.Lock()
-        row_bytes = self.dtype.itemsize * self._row_items()
-        self._cache_chunks = max(2, CACHE_BYTES // max(1, row_bytes * self.chunk_rows))
+        self._cache_chunks = max(2, CACHE_BYTES // max(1, self.row_bytes * self.chunk_rows))
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def _row_items(self) -> int:
-        items = 1
-        for n in self.shape[1:]:
-            items *= n
-        return items
+    def __getitem__(self, rows: "slice | np.ndarray | list[int]") -> "np.ndarray":
+        """Rows as stored: a slice, or any row numbers."""
+        import numpy as np
+
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            return self.read(start, stop) if step == 1 else self.take(np.arange(start, stop, step))
+        numbers = np.asarray(rows)
+        return self.take(np.where(numbers < 0, numbers + len(self), numbers))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in memory."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def file(self, chunk: int) -> str:
         """The chunk's file, relative to the artefact."""
-        return f"{self.key}/c/{'/'.join([str(chunk)] + ['0'] * (len(self.shape) - 1))}"
+        return f"{GROUP}/{self.name}/c/{'/'.join([str(chunk)] + ['0'] * (len(self.shape) - 1))}"
 
     def rows_of(self, chunk: int) -> range:
         """The rows that a chunk holds."""
@@ -56,7 +66,9 @@ class Array:
 
     def missing(self) -> list[int]:
         """Chunks not yet written whole."""
-        return [c for c in range(self.n_chunks) if not self.owner.ledger.whole(self.file(c))]
+        return [c for c in range(self.n_chunks) if not self.folder.has(self.file(c))]
+
+    # -- writing
 
     def write_chunk(self, chunk: int, values: "np.ndarray") -> None:
         """Writes the rows of one chunk: (len(rows_of(chunk)), …). Atomic; the lock is checked first."""
@@ -69,7 +81,7 @@ class Array:
         if len(rows) < self.chunk_rows:  # Zarr stores the last chunk at full size
             pad = np.zeros((self.chunk_rows - len(rows), *self.shape[1:]), self.dtype)
             values = np.concatenate([values, pad])
-        self.owner.write_bytes(self.file(chunk), values.reshape(-1).view(np.uint8).data)
+        self.folder.write(self.file(chunk), self.coder.encode(values))
 
     def write(self, values: "np.ndarray") -> None:
         """Writes the whole array; chunks that are there already stay."""
@@ -77,13 +89,17 @@ class Array:
             rows = self.rows_of(chunk)
             self.write_chunk(chunk, values[rows.start : rows.stop])
 
-    def chunk(self, index: int) -> "np.ndarray":
-        """One chunk's rows, checked."""
-        import numpy as np
+    # -- reading
 
-        data = self.owner.ledger.read(self.file(index))
-        values = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
-        return values[: len(self.rows_of(index))]
+    def chunk(self, index: int) -> "np.ndarray":
+        """One chunk's rows, checked. Raises DamagedError."""
+        name = self.file(index)
+        data = self.folder.read(name)
+        try:
+            values = self.coder.decode(data, self.dtype, self.chunk_rows * math.prod(self.shape[1:]))
+        except DamagedError as error:
+            raise DamagedError(f"{self.folder.path / name}: {error}; remove the artefact and make it again") from None
+        return values.reshape(-1, *self.shape[1:])[: len(self.rows_of(index))]
 
     def _cached(self, index: int) -> "np.ndarray":
         with self._cache_lock:
@@ -106,7 +122,7 @@ class Array:
         for index in range(start // self.chunk_rows, -(-stop // self.chunk_rows)):
             rows = self.rows_of(index)
             a, b = max(start, rows.start), min(stop, rows.stop)
-            out[a - start : b - start] = self.chunk(index)[a - rows.start : b - rows.start]
+            out[a - start : b - start] = self._cached(index)[a - rows.start : b - rows.start]
         return out
 
     def take(self, rows: "np.ndarray") -> "np.ndarray":
@@ -124,10 +140,53 @@ class Array:
         """Rows as f32, decoded from f16, bf16 (held as u16) or int8 with its per-channel scale."""
         import numpy as np
 
-        raw = self.read(rows.start or 0, rows.stop) if isinstance(rows, slice) else self.take(rows)
+        raw = self[rows]
         encoding = self.attrs.get("encoding")
         if encoding == "bf16":
             return (raw.astype(np.uint32) << 16).view(np.float32)
         if encoding == "int8":
             return raw.astype(np.float32) * np.asarray(self.attrs["scale"], np.float32)
         return raw.astype(np.float32)
+
+
+def metadata_of(name: str) -> str:
+    """The file that describes an array."""
+    return f"{GROUP}/{name}/zarr.json"
+
+
+def create_array(
+    folder: Folder,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    *,
+    chunk_rows: int | None = None,
+    attrs: dict[str, Json] | None = None,
+    kind: str = "bare",
+) -> Array:
+    """An array to write, coded as its kind is; the one begun before, if it has this shape. Raises MachineError."""
+    key = metadata_of(name)
+    if not folder.has(key):
+        import zarr
+
+        group = zarr.open_group(str(folder.path / GROUP), mode="a", zarr_format=3)
+        chunks = (min(chunk_rows or shape[0], max(1, shape[0])) or 1, *shape[1:])
+        compressors = COMPRESSORS[kind] or None
+        group.create_array(
+            name,
+            shape=shape,
+            dtype=dtype,
+            chunks=chunks,
+            compressors=compressors,
+            filters=None,
+            attributes=attrs,
+            overwrite=True,
+        )
+        for file in (f"{GROUP}/zarr.json", key):
+            folder.write(file, (folder.path / file).read_bytes())
+    array = Array(folder, name)
+    if array.shape != tuple(shape):
+        raise MachineError(
+            f"{folder.path / key} has shape {array.shape}, not {shape}; remove {folder.path} and run again"
+        )
+    return array

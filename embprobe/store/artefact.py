@@ -4,34 +4,28 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from embprobe.errors import DamagedError, MachineError, UserError
+from embprobe.errors import DamagedError, EmbprobeError, UserError
+from embprobe.store.array import GROUP, Array, create_array, metadata_of
+from embprobe.store.files import CHECKSUMS, Folder, Json, as_json, digest, file_digest, write_whole
 from embprobe.store.lock import Lock
-from embprobe.store.array import Array
-from embprobe.store.files import (
-    BEFORE,
-    CHECKSUMS,
-    MANIFEST,
-    MANIFEST_SUM,
-    Json,
-    Ledger,
-    as_json,
-    digest,
-    file_digest,
-    finite,
-    sum_line,
-    write_whole,
-)
+from embprobe.store.log import Log
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embprobe.store.store import Store
+SPEC = "spec.json"
+MANIFEST = "manifest.json"
+MANIFEST_SUM = "manifest.xxh128"  # the manifest holds the digest of the checksums, this file that of the manifest
+BEFORE = "manifest.before.json"
+WEIGHTS = "weights.safetensors"
+MILESTONES = "milestones"
 
 
-class Asked(Protocol):
+class Question(Protocol):
     """What the store needs of a stage."""
 
     def spec(self) -> dict[str, Json]: ...
@@ -40,16 +34,13 @@ class Asked(Protocol):
 
 
 class Artefact:
-    """One folder of the store: STORE/<stage>/<fingerprint>/."""
+    """One folder of a store: ROOT/<stage>/<fingerprint>/."""
 
-    def __init__(self, store: "Store", stage: str, fingerprint: str) -> None:
-        self.store, self.stage, self.fingerprint = store, stage, fingerprint
-        self.path = store.root / stage / fingerprint
-        self._manifest: dict[str, Json] | None = None
-        self._ledger: Ledger | None = None
-        self._lock: Lock | None = None
+    def __init__(self, root: Path, stage: str, fingerprint: str, question: Question | None = None) -> None:
+        self.root, self.stage, self.fingerprint, self.question = root, stage, fingerprint, question
+        self.path = root / stage / fingerprint
         self.notes: dict[str, Json] = {}
-        self.asked: Asked | None = None
+        self._manifest: dict[str, Json] | None = None
 
     def __repr__(self) -> str:
         return f"Artefact({self.stage}/{self.short})"
@@ -65,6 +56,23 @@ class Artefact:
         """The first ten digits, enough to name it."""
         return self.fingerprint[:10]
 
+    @cached_property
+    def folder(self) -> Folder:
+        """Its files."""
+        return Folder(self.path)
+
+    @property
+    def log(self) -> Log:
+        """What happened on the way, row by row."""
+        return Log(self.folder)
+
+    # -- what it is
+
+    @property
+    def begun(self) -> bool:
+        """Whether work on it has started."""
+        return (self.path / SPEC).exists()
+
     @property
     def complete(self) -> bool:
         """Whether it is made: the manifest is written last."""
@@ -72,14 +80,14 @@ class Artefact:
 
     @property
     def manifest(self) -> dict[str, Json]:
-        """Spec, outputs, metrics, versions, host, time and memory. Raises UserError if it isn't complete."""
+        """Spec, outputs, metrics, events, versions, host, time and memory. Raises UserError if it isn't complete."""
         if self._manifest is None:
             if not self.complete:
                 raise UserError(f"{self.stage} {self.short} isn't finished; run its command again to continue it")
-            found = self._checked_manifest()
-            if found is None:
+            manifest = self._checked_manifest()
+            if manifest is None:
                 raise DamagedError(f"{self.path / MANIFEST} is damaged; `embprobe verify --repair {self.path}`")
-            self._manifest = found
+            self._manifest = manifest
         return self._manifest
 
     def _checked_manifest(self) -> dict[str, Json] | None:
@@ -89,8 +97,8 @@ class Artefact:
             data = (self.path / MANIFEST).read_bytes()
             if beside.exists() and beside.read_text() != sum_line(data):
                 return None
-            found: dict[str, Json] = json.loads(data)
-            return found
+            manifest: dict[str, Json] = json.loads(data)
+            return manifest
         except (OSError, ValueError):
             return None
 
@@ -101,15 +109,15 @@ class Artefact:
         return metrics
 
     def _request(self) -> dict[str, Json]:
-        if self.asked is not None:
-            named = {k: [a.stage, a.fingerprint] for k, a in self.asked.inputs().items()}
-            return {"spec": self.asked.spec(), "options": self.asked.options(), "inputs": named}
+        if self.question is not None:
+            named = {k: [a.stage, a.fingerprint] for k, a in self.question.inputs().items()}
+            return {"spec": self.question.spec(), "options": self.question.options(), "inputs": named}
         try:
-            request: dict[str, Json] = json.loads((self.path / "spec.json").read_text())
+            request: dict[str, Json] = json.loads((self.path / SPEC).read_text())
             return request
         except (OSError, ValueError):
             raise DamagedError(
-                f"{self.path / 'spec.json'} is missing or damaged; remove the folder and make it again"
+                f"{self.path / SPEC} is missing or damaged; remove the folder and make it again"
             ) from None
 
     @property
@@ -127,9 +135,9 @@ class Artefact:
     @property
     def inputs(self) -> dict[str, "Artefact"]:
         """The artefacts it was made from, by option."""
-        if self.asked is not None:
-            return self.asked.inputs()
-        return {k: Artefact(self.store, stage, fp) for k, (stage, fp) in self._request()["inputs"].items()}
+        if self.question is not None:
+            return self.question.inputs()
+        return {k: Artefact(self.root, stage, fp) for k, (stage, fp) in self._request()["inputs"].items()}
 
     def lineage(self) -> Iterator["Artefact"]:
         """Itself and everything it was made from."""
@@ -142,71 +150,68 @@ class Artefact:
             seen.update(fresh)
             queue += fresh
 
-    @property
-    def ledger(self) -> Ledger:
-        if self._ledger is None:
-            self._ledger = Ledger(self.path)
-        return self._ledger
-
     # -- reading
 
     def has(self, name: str) -> bool:
         """Whether the array or file of this name is whole."""
-        if self.ledger.whole(name):
+        if self.folder.has(name):
             return True
-        return self.ledger.whole(f"data.zarr/{name}/zarr.json") and not Array(self, name).missing()
+        return self.begun_array(name) and not Array(self.folder, name).missing()
+
+    def begun_array(self, name: str) -> bool:
+        """Whether the array has been created, whole or not."""
+        return self.folder.has(metadata_of(name))
 
     def array(self, name: str) -> Array:
         """An array by name. Raises UserError if there is none."""
-        if not self.ledger.whole(f"data.zarr/{name}/zarr.json"):
+        if not self.begun_array(name):
             raise UserError(f"{self.stage} {self.short} has no {name}")
-        return Array(self, name)
+        return Array(self.folder, name)
 
     def read_json(self, name: str) -> Json:
         """A JSON file's value."""
-        return json.loads(self.ledger.read(name))
+        return json.loads(self.folder.read(name))
 
     def read_lines(self, name: str) -> list[Json]:
         """The values of a JSON-lines file."""
-        lines = self.ledger.read(name).decode().split("\n")  # not splitlines: a caption may hold U+2028
+        lines = self.folder.read(name).decode().split("\n")  # not splitlines: a caption may hold U+2028
         return [json.loads(line) for line in lines if line]
 
-    def file(self, name: str) -> Path:
-        """The path of a file whose bytes were just checked."""
-        path = self.path / name
-        if not path.exists():
-            raise DamagedError(f"{path} is missing; `embprobe verify --repair {self.path}` makes it again")
-        self.ledger.compare(name, file_digest(path))
-        return path
+    def weights(self, step: int | None = None) -> Path:
+        """The checked file of the final weights, or of a milestone's."""
+        return self.folder.local(WEIGHTS if step is None else milestone_name(step))
 
-    def files(self, folder: str) -> list[str]:
-        """Names of the whole files below a folder, sorted."""
-        return sorted(n for n in self.ledger.sums if n.startswith(f"{folder}/") and (self.path / n).exists())
+    def milestones(self) -> list[int]:
+        """Steps at which it keeps weights."""
+        return [int(name.split("_")[-1].split(".")[0]) for name in self.folder.names(MILESTONES)]
 
     # -- writing, inside Stage.run
 
     def write_bytes(self, name: str, data: "bytes | memoryview") -> None:
-        """Writes one file whole and takes down its checksum. Raises MachineError if the lock was lost."""
-        if self._lock is not None:
-            self._lock.check()
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-        self.ledger.add(name, digest(data))
+        """Writes one file whole. Raises MachineError if the lock was lost."""
+        self.folder.write(name, data)
 
     def write_json(self, name: str, value: Json) -> None:
         """Writes a value as JSON."""
-        self.write_bytes(name, as_json(value))
+        self.folder.write(name, as_json(value))
 
     def write_lines(self, name: str, values: Iterable[Json]) -> None:
         """Writes values as JSON lines."""
-        self.write_bytes(name, "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in values).encode())
+        self.folder.write(name, "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in values).encode())
 
     def write_tensors(self, name: str, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
         """Writes tensors as safetensors."""
         from safetensors.torch import save
 
-        self.write_bytes(name, save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, metadata))
+        self.folder.write(name, save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, metadata))
+
+    def write_weights(self, tensors: "Mapping[str, Tensor]", step: int | None = None) -> None:
+        """Writes the final weights, or a milestone's."""
+        self.write_tensors(WEIGHTS if step is None else milestone_name(step), tensors)
+
+    def has_weights(self, step: int | None = None) -> bool:
+        """Whether the final weights, or a milestone's, are written."""
+        return self.folder.has(WEIGHTS if step is None else milestone_name(step))
 
     def create(
         self,
@@ -216,106 +221,85 @@ class Artefact:
         *,
         chunk_rows: int | None = None,
         attrs: dict[str, Json] | None = None,
+        kind: str = "bare",
     ) -> Array:
-        """An array to write; the one begun before, if it has this shape and type."""
-        key = f"data.zarr/{name}/zarr.json"
-        if not self.ledger.whole(key):
-            import zarr
-
-            group = zarr.open_group(str(self.path / "data.zarr"), mode="a", zarr_format=3)
-            chunks = (min(chunk_rows or shape[0], max(1, shape[0])) or 1, *shape[1:])
-            group.create_array(
-                name,
-                shape=shape,
-                dtype=dtype,
-                chunks=chunks,
-                compressors=None,
-                filters=None,
-                attributes=attrs,
-                overwrite=True,
-            )
-            for file in ("data.zarr/zarr.json", key):
-                self.write_bytes(file, (self.path / file).read_bytes())
-        array = Array(self, name)
-        if array.shape != tuple(shape):
-            raise MachineError(
-                f"{self.path / key} has shape {array.shape}, not {shape}; remove {self.path} and run again"
-            )
-        return array
+        """An array to write, coded as arrays of its kind are; the one begun before, if it has this shape."""
+        return create_array(self.folder, name, shape, dtype, chunk_rows=chunk_rows, attrs=attrs, kind=kind)
 
     def remove(self, *names: str) -> None:
-        """Removes files made on the way; forgotten first, so that none is missed if this is cut short."""
-        if names:
-            self.ledger.drop(names)
-        for name in names:
-            (self.path / name).unlink(missing_ok=True)
+        """Removes files made on the way."""
+        self.folder.remove(*names)
 
     def note(self, **metrics: Json) -> None:
         """Adds to the manifest's metrics."""
         self.notes |= metrics
 
-    def log(self, **row: Json) -> None:
-        """Adds a line to log.jsonl."""
-        with (self.path / "log.jsonl").open("ab+") as file:
-            end = file.tell()
-            file.seek(max(0, end - 1))
-            torn = b"" if file.read() in (b"", b"\n") else b"\n"  # of a line that a kill cut off
-            file.write(torn + json.dumps(finite(row)).encode() + b"\n")
-
-    def read_log(self) -> list[dict[str, Json]]:
-        """The rows of log.jsonl; a torn last line is left out."""
-        try:
-            lines = (self.path / "log.jsonl").read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        rows = []
-        for line in lines:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
+    # -- making
 
     @contextmanager
     def locked(self, wait: bool = True) -> Iterator[None]:
         """Holds the artefact; another process that asks for it waits, or leaves with 75."""
         self.path.mkdir(parents=True, exist_ok=True)
         with Lock(self.path / ".lock").held(wait=wait, what=f"{self.stage} {self.short}") as lock:
-            self._lock = lock
-            self._ledger = self._manifest = None  # the one who held it before may have written
+            self.__dict__.pop("folder", None)  # the one who held it before may have written
+            self._manifest = None
+            self.folder.lock = lock
             try:
-                if not (self.path / "spec.json").exists():
-                    write_whole(self.path / "spec.json", as_json(self._request()))
+                if not self.begun:
+                    write_whole(self.path / SPEC, as_json(self._request()))
                 yield
             finally:
-                self._lock = None
+                self.folder.lock = None
 
     def commit(self, facts: dict[str, Json]) -> None:
-        """Writes the manifest, last of all."""
-        if self._lock is not None:
-            self._lock.check()
-        total = sum((self.path / name).stat().st_size for name in self.ledger.sums)
-        manifest = {**self._request(), "metrics": self.notes, "files": len(self.ledger.sums), "bytes": total}
-        manifest |= {"checksums": self.ledger.save(), **facts}
-        data = as_json(manifest)
+        """Writes the manifest, last of all, with what happened on the way."""
+        if self.folder.lock is not None:
+            self.folder.lock.check()
+        manifest = {**self._request(), "metrics": self.notes}
+        manifest |= {"files": len(self.folder.sums), "bytes": self.folder.size(), "checksums": self.folder.save()}
+        data = as_json(manifest | facts)
         write_whole(self.path / MANIFEST_SUM, sum_line(data).encode())
         write_whole(self.path / MANIFEST, data)
         (self.path / BEFORE).unlink(missing_ok=True)
         self._manifest = None
 
-    def reopen(self) -> None:
-        """Takes back the commit, so that the stage runs again; the old manifest is kept aside until it has."""
-        os.replace(self.path / MANIFEST, self.path / BEFORE)
-        self._manifest = None
+    # -- checking and mending
 
     def damage(self) -> list[str]:
-        """Names of files that are missing or whose bytes changed; the ledger and manifest included."""
-        manifest = self._checked_manifest()
+        """Names of files that are missing or whose bytes changed; the checksums and manifest included."""
+        manifest, sums = self._checked_manifest(), self.path / CHECKSUMS
         bad = [] if manifest is not None and (self.path / MANIFEST_SUM).exists() else [MANIFEST]
-        if manifest and (not self.ledger.path.exists() or file_digest(self.ledger.path) != manifest["checksums"]):
+        if manifest and (not sums.exists() or file_digest(sums) != manifest["checksums"]):
             bad.append(CHECKSUMS)
-        for name, value in sorted(self.ledger.sums.items()):
-            path = self.path / name
-            if not path.exists() or file_digest(path) != value:
-                bad.append(name)
-        return bad
+        return bad + self.folder.damaged()
+
+    def describe(self, name: str) -> str:
+        """A file, with the rows it holds where it is a chunk."""
+        parts = name.split("/")
+        if len(parts) > 3 and parts[0] == GROUP and parts[2] == "c":
+            try:
+                rows = self.array(parts[1]).rows_of(int(parts[3]))
+                return f"{name} (chunk {parts[3]} of {parts[1]}, rows {rows.start} to {rows.stop - 1})"
+            except EmbprobeError:
+                return name
+        return name
+
+    def reopen(self, damaged: list[str]) -> dict[str, str]:
+        """Takes back the commit and drops damaged files, so that the stage makes them again; their first checksums."""
+        with self.locked():
+            before = {name: self.folder.sums[name] for name in damaged if name in self.folder.sums}
+            self.log.add(event="reopened", damaged=damaged)
+            self.folder.remove(*damaged)
+            if MANIFEST not in damaged:
+                os.replace(self.path / MANIFEST, self.path / BEFORE)
+            self._manifest = None
+        return before
+
+
+def milestone_name(step: int) -> str:
+    """The file of a milestone, relative to the artefact."""
+    return f"{MILESTONES}/step_{step:08d}.safetensors"
+
+
+def sum_line(manifest: bytes) -> str:
+    return f"{digest(manifest)}  {MANIFEST}\n"

@@ -2,19 +2,20 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from embprobe import console
-from embprobe.store.hashes import fingerprint
 from embprobe.errors import UserError, did_you_mean
-from embprobe.store.artefact import Artefact, Asked
+from embprobe.store.artefact import SPEC, Artefact, Question
+from embprobe.store.hashes import fingerprint
 
 
 class Store:
     """A folder of artefacts."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).absolute()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -24,19 +25,17 @@ class Store:
         if not os.access(self.root, os.W_OK):
             raise UserError(f"cannot write to the store {self.root}; give another with --store")
 
-    def open(self, stage: Asked) -> Artefact:
+    def open(self, stage: Question) -> Artefact:
         """The artefact that answers a stage's question, made or not."""
         spec = stage.spec()
-        artefact = Artefact(self, spec["stage"], fingerprint(spec))
-        artefact.asked = stage
-        return artefact
+        return Artefact(self.root, spec["stage"], fingerprint(spec), stage)
 
     def artefacts(self) -> list[Artefact]:
         """All there is, finished or not, oldest first."""
-        found = [p.parent for p in self.root.glob("*/*/spec.json") if not p.parent.is_symlink()]
+        found = [p.parent for p in self.root.glob(f"*/*/{SPEC}") if not p.parent.is_symlink()]
         return [
-            Artefact(self, p.parent.name, p.name)
-            for p in sorted(found, key=lambda p: (p / "spec.json").stat().st_mtime)
+            Artefact(self.root, p.parent.name, p.name)
+            for p in sorted(found, key=lambda p: (p / SPEC).stat().st_mtime)
         ]
 
     def lookup(self, word: str) -> Artefact | None:
@@ -48,51 +47,51 @@ class Store:
         if "/" not in word and link.is_symlink():
             return self._at(link.resolve())
         if re.fullmatch(r"[0-9a-f]{6,32}", word):
-            found = [p for p in self.root.glob(f"*/{word}*") if (p / "spec.json").exists() and not p.is_symlink()]
+            found = [p for p in self.root.glob(f"*/{word}*") if (p / SPEC).exists() and not p.is_symlink()]
             if len(found) > 1:
                 listed = ", ".join(f"{p.parent.name} {p.name[:12]}" for p in found)
                 raise UserError(f"{word} fits {len(found)} artefacts ({listed}); give more digits")
             if found:
                 return self._at(found[0])
         path = Path(word)
-        if (path / "spec.json").exists():
+        if (path / SPEC).exists():
             return self._at(path.resolve())
         return None
 
     def _at(self, path: Path) -> Artefact:
-        if not (path / "spec.json").exists():
+        if not (path / SPEC).exists():
             raise UserError(f"{path} is no artefact any more; `embprobe ls` lists what is there")
-        store = self if path.parent.parent == self.root.resolve() else Store(path.parent.parent)
-        return Artefact(store, path.parent.name, path.name)
+        root = self.root if path.parent.parent == self.root.resolve() else path.parent.parent
+        return Artefact(root, path.parent.name, path.name)
 
-    def find(self, word: str) -> Artefact:
+    def __getitem__(self, word: str) -> Artefact:
         """An artefact by alias, prefix or path. Raises UserError."""
-        found = self.lookup(word)
-        if found is None:
+        artefact = self.lookup(word)
+        if artefact is None:
             names = [n for n, _ in self.names()]
             raise UserError(
                 f"nothing called {word!r} in {self.root}{did_you_mean(word, names)}; `embprobe ls` lists what is there"
             )
-        return found
+        return artefact
 
-    def left_out(self, option: str, kinds: tuple[str, ...], given: list[Artefact]) -> Artefact:
+    def infer_input(self, option: str, made_by: tuple[str, ...], given: list[Artefact]) -> Artefact:
         """The artefact for an input that was not named: in the lineage of those given, else the only one that fits.
 
         One fits if, wherever its own lineage and that of the inputs given hold an artefact of the same stage, it is the
         same. Raises UserError where none or several fit.
         """
         lineage = {a for g in given for a in g.lineage()}
-        inside = [a for a in lineage if a.stage in kinds]
+        inside = [a for a in lineage if a.stage in made_by]
         known = {a.stage: a for a in lineage}
         found = inside or [
             a
             for a in self.artefacts()
-            if a.stage in kinds and a.complete and all(known.get(b.stage, b) == b for b in a.lineage())
+            if a.stage in made_by and a.complete and all(known.get(b.stage, b) == b for b in a.lineage())
         ]
         dashed = option.replace("_", "-")
         if not found:
             raise UserError(
-                f"--{dashed} is missing and nothing in {self.root} fits; make one with `embprobe {kinds[0]}`"
+                f"--{dashed} is missing and nothing in {self.root} fits; make one with `embprobe {made_by[0]}`"
             )
         if len(found) > 1:
             listed = ", ".join(f"{a.stage} {a.short}" for a in found)
@@ -103,7 +102,7 @@ class Store:
     def names(self) -> list[tuple[str, Artefact]]:
         """Aliases and what they name."""
         links = sorted((self.root / "names").glob("*")) if (self.root / "names").exists() else []
-        return [(p.name, Artefact(self, p.resolve().parent.name, p.resolve().name)) for p in links if p.is_symlink()]
+        return [(p.name, Artefact(self.root, p.resolve().parent.name, p.resolve().name)) for p in links if p.is_symlink()]
 
     def name(self, alias: str, artefact: Artefact) -> None:
         """Gives an artefact a name; one used before moves, and it is said."""
@@ -118,3 +117,10 @@ class Store:
         beside.unlink(missing_ok=True)
         beside.symlink_to(target)
         os.replace(beside, link)
+
+    def remove(self, artefact: Artefact) -> None:
+        """Removes an artefact and its aliases, whoever needs it."""
+        for alias, named in self.names():
+            if named == artefact:
+                (self.root / "names" / alias).unlink()
+        shutil.rmtree(artefact.path)

@@ -21,7 +21,7 @@ def listing(keys: list[str], **told: list[str | None]) -> Source:
 
     columns = [{name: values[row] for name, values in told.items()} for row in range(len(keys))]
     items = [Item(key, nothing, 0, **column) for key, column in zip(keys, columns, strict=True)]
-    return Source("manifest" if told else "folder", "set", items, [], told=bool(told))
+    return Source("manifest" if told else "folder", "set", items, [], described=bool(told))
 
 
 def test_the_seeded_split_holds_out_the_share_of_every_class() -> None:

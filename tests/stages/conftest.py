@@ -10,7 +10,7 @@ import pytest
 from embprobe import signals
 from embprobe.errors import Interrupted
 from embprobe.make import make
-from embprobe.stage import Stage, opt
+from embprobe.stage import Stage, option
 from embprobe.store import Artefact, Store
 
 SIDE, WIDTH, COUNT, SIZE = 4, 12, 48, 16
@@ -21,7 +21,7 @@ CLASSES = ["cat", "dog", "wild"]
 class Ingest(Stage):
     """Images whose colour tells their class."""
 
-    labelled: bool = opt("", True)
+    labelled: bool = option("", True)
 
     def run(self, out: Artefact) -> None:
         rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ class Ingest(Stage):
 class Extract(Stage):
     """Embeddings that are a linear picture of the images, and noise."""
 
-    images: Artefact = opt("")
+    images: Artefact = option("")
 
     def run(self, out: Artefact) -> None:
         rng = np.random.default_rng(1)
@@ -56,7 +56,7 @@ class Extract(Stage):
 class Compress(Stage):
     """The first four channels stand for latents."""
 
-    embeddings: Artefact = opt("")
+    embeddings: Artefact = option("")
 
     def run(self, out: Artefact) -> None:
         latents = self.embeddings.array("embeddings").floats(slice(0, COUNT))[..., :4]
@@ -120,4 +120,4 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stage, Store, int], Art
 
 def outputs(artefact: Artefact) -> dict[str, str]:
     """Checksums of everything an artefact holds."""
-    return dict(sorted(artefact.ledger.sums.items()))
+    return dict(sorted(artefact.folder.sums.items()))

@@ -25,7 +25,7 @@ def test_fine_tuning_starts_from_the_file(images: Artefact, store: Store, tmp_pa
     made = make(
         Classify(images=images, steps=1, batch=4, rate=1e-9, weights=tmp_path / "trunk.pth", device="cpu"), store
     )
-    found = load_file(made.file("weights.safetensors"))
+    found = load_file(made.weights())
     torch.testing.assert_close(
         found["layer1.0.conv1.weight"], network.state_dict()["layer1.0.conv1.weight"], atol=1e-6, rtol=0
     )

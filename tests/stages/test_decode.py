@@ -35,7 +35,7 @@ def test_all_losses_train_together_and_reconstructions_are_of_held_out_images(
     out = make(Decode(latents=latents, **options), store)  # type: ignore[arg-type]
     rows = out.array("rows").read()
     assert out.array("reconstructions").shape == (12, 32, 32, 3) and (rows % 4 == 3).all()
-    last = [row for row in out.read_log() if "adaptive_weight" in row][-1]
+    last = [row for row in out.log.rows() if "adaptive_weight" in row][-1]
     assert last["perceptual"] > 0 and last["loss_discriminator"] > 0
 
 

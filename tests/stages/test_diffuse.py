@@ -33,7 +33,7 @@ def test_every_preset_trains_and_keeps_eight_milestones(
     store: Store, latents: Artefact, options: dict[str, object]
 ) -> None:
     out = make(Diffuse(latents=latents, **TINY | options), store)  # type: ignore[arg-type]
-    assert len(milestone_steps(out)) >= 8 and out.has("weights.safetensors")
+    assert len(out.milestones()) >= 8 and out.has("weights.safetensors")
     facts = out.read_json("denoiser.json")
     assert facts["network"]["classes"] == (3 if options.get("conditional") else None)
     assert facts.get("classes") == (CLASSES if options.get("conditional") else None)

@@ -7,7 +7,7 @@ import pytest
 
 from embprobe.errors import UserError
 from embprobe.make import make
-from embprobe.stage import Stage, opt
+from embprobe.stage import Stage, option
 from embprobe.stages.classify import Classify
 from embprobe.stages.evaluate import Evaluate
 from embprobe.store import Artefact, Store
@@ -23,8 +23,8 @@ METRICS = ("fd", "fd_infinity", "kid", "score", "tv", "precision", "recall", "de
 class Sample(Stage):
     """Samples in the manner of the tiny data set: their colour tells their class."""
 
-    swapped: bool = opt("", False)
-    classes: int = opt("", 3)
+    swapped: bool = option("", False)
+    classes: int = option("", 3)
 
     def run(self, out: Artefact) -> None:
         rng = np.random.default_rng(7)
@@ -103,7 +103,7 @@ def test_a_judge_of_other_classes_is_refused(images: Artefact, judge: Artefact, 
 class Copies(Stage):
     """A tenth of the samples is a training image with a little noise, the others are held-out ones."""
 
-    images: Artefact = opt("")
+    images: Artefact = option("")
 
     @classmethod
     def name(cls) -> str:

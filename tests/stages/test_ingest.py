@@ -250,9 +250,9 @@ def test_killed_ingest_redoes_only_missing_chunks_and_equals_whole(
     decoded: list[str] = []
     read_image = sources.read_image
 
-    def counted(item: sources.Item, size: int) -> object:
+    def counted(item: sources.Item, **options: Any) -> object:
         decoded.append(item.key)
-        return read_image(item, size)
+        return read_image(item, **options)
 
     monkeypatch.setattr(sources, "read_image", counted)
     out = make(stage, killed)

@@ -16,17 +16,17 @@ from tests.conftest import Zoo
 def test_the_encoder_loads_strictly_into_timm_and_the_log_tells_of_collapse(zoo: Zoo, place: Store, objective: str):
     made = make(Pretrain(images=zoo["images"], objective=objective, **(tiny.PRETRAIN | {"steps": 20})), place)
     facts = made.read_json("encoder.json")
-    VisionTransformer(**facts["network"]).load_state_dict(load_file(made.file("weights.safetensors")))
+    VisionTransformer(**facts["network"]).load_state_dict(load_file(made.weights()))
     assert {"loss", "std", "effective_rank"} <= made.metrics.keys()
-    assert len(made.files("milestones")) >= 8
+    assert len(made.folder.names("milestones")) >= 8
 
 
 def test_with_no_steps_a_weights_file_is_the_encoder(zoo: Zoo, place: Store):
-    given = zoo["encoder"].file("weights.safetensors")
+    given = zoo["encoder"].weights()
     made = make(
         Pretrain(images=zoo["images"], objective="ijepa", weights=given, **(tiny.PRETRAIN | {"steps": 0})), place
     )
-    ours, theirs = load_file(made.file("weights.safetensors")), load_file(given)
+    ours, theirs = load_file(made.weights()), load_file(given)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 

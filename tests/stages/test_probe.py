@@ -24,12 +24,12 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
 
 @pytest.fixture(scope="module")
 def embeddings(planted: Artefact) -> Artefact:
-    return make(Extract(images=planted, encoder="pixels:8", device="cpu"), planted.store)
+    return make(Extract(images=planted, encoder="pixels:8", device="cpu"), Store(planted.root))
 
 
 @pytest.fixture(scope="module")
 def probed(embeddings: Artefact) -> Artefact:
-    return make(Probe(embeddings=embeddings, k=5, device="cpu"), embeddings.store)
+    return make(Probe(embeddings=embeddings, k=5, device="cpu"), Store(embeddings.root))
 
 
 def test_pixels_are_read_whole_from_pixels(probed: Artefact) -> None:
@@ -88,10 +88,10 @@ def test_asked_again_costs_nothing_and_a_repeat_is_bit_equal(
     probed: Artefact, embeddings: Artefact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = Probe(embeddings=embeddings, k=5)
-    copy = Store(probed.store.root.parent / "again")
+    copy = Store(probed.root.parent / "again")
     assert outputs(make(stage, copy)) == outputs(probed)
     monkeypatch.setattr(Probe, "run", lambda *_: pytest.fail("it ran again"))
-    assert make(stage, probed.store) == probed
+    assert make(stage, Store(probed.root)) == probed
 
 
 def test_stopped_and_continued_equals_whole(embeddings: Artefact, probed: Artefact, killed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -102,7 +102,7 @@ def test_checksums_are_lines_that_xxh128sum_checks(toy: Artefact) -> None:
 @pytest.mark.parametrize("name", ["data.zarr/counts/c/1/0", "data.zarr/counts/zarr.json", "facts.json"])
 def test_a_flipped_byte_is_never_read(toy: Artefact, name: str) -> None:
     flip(toy.path / name)
-    fresh = toy.store.find(toy.short)
+    fresh = Store(toy.root)[toy.short]
     with pytest.raises(DamagedError, match=f"{name} is damaged"):
         fresh.array("counts").read()
         fresh.read_json("facts.json")
@@ -114,7 +114,7 @@ def test_a_missing_chunk_and_a_changed_manifest_are_damage(toy: Artefact) -> Non
     with pytest.raises(DamagedError, match="is missing"):
         toy.array("counts").read()
     (toy.path / "manifest.json").write_text("{")
-    assert toy.store.find(toy.short).damage() == ["manifest.json", "data.zarr/counts/c/2/0"]
+    assert Store(toy.root)[toy.short].damage() == ["manifest.json", "data.zarr/counts/c/2/0"]
 
 
 def test_lines_hold_any_text(place: Store) -> None:
@@ -148,18 +148,18 @@ def test_the_manifest_comes_last(place: Store, monkeypatch: pytest.MonkeyPatch) 
 def test_an_alias_moves_and_says_so(place: Store, toy: Artefact, capsys: pytest.CaptureFixture[str]) -> None:
     other = make(Toy(seed=1), place)
     place.name("mine", toy)
-    assert place.find("mine") == toy and capsys.readouterr().err.count("named") == 0
+    assert place["mine"] == toy and capsys.readouterr().err.count("named") == 0
     place.name("mine", other)
     said = capsys.readouterr().err
-    assert place.find("mine") == other and toy.short in said and other.short in said
+    assert place["mine"] == other and toy.short in said and other.short in said
     assert place.names() == [("mine", other)]
 
 
 def test_an_alias_is_no_second_artefact(place: Store, toy: Artefact) -> None:
     place.name("mine", toy)
     place.name("abcdef12", toy)
-    assert place.artefacts() == [toy] and place.find("abcdef12") == toy
-    assert place.left_out("toy", ("toy",), []) == toy
+    assert place.artefacts() == [toy] and place["abcdef12"] == toy
+    assert place.infer_input("toy", ("toy",), []) == toy
 
 
 @pytest.mark.parametrize("alias", ["", "a/b", ".hidden", "../x"])
@@ -172,7 +172,7 @@ def test_names_with_spaces_and_other_scripts(tmp_path: Path) -> None:
     store = Store(tmp_path / "ein Lager für Bilder ☕")
     made = make(Toy(), store)
     store.name("mein Hündchen 犬", made)
-    assert store.find("mein Hündchen 犬") == made == store.find(str(made.path))
+    assert store["mein Hündchen 犬"] == made == store[str(made.path)]
     np.testing.assert_array_equal(made.array("counts").read()[:, 0], np.arange(10))
 
 
@@ -182,15 +182,15 @@ def test_an_ambiguous_prefix_lists_what_it_fits(place: Store) -> None:
         folder.mkdir(parents=True)
         (folder / "spec.json").write_text('{"spec": {}, "options": {}, "inputs": {}}')
     with pytest.raises(UserError, match=r"0123456 fits 2 artefacts .*toy 0123456aa.*; give more digits"):
-        place.find("0123456")
-    assert place.find("0123456aa").fingerprint.startswith("0123456aa")
+        place["0123456"]
+    assert place["0123456aa"].fingerprint.startswith("0123456aa")
     assert place.lookup("01234") is None  # five digits are no reference
 
 
 def test_an_unknown_reference_offers_a_near_one(place: Store, toy: Artefact) -> None:
     place.name("faces", toy)
     with pytest.raises(UserError, match='did you mean "faces"'):
-        place.find("facse")
+        place["facse"]
 
 
 # ---- inputs left out
@@ -199,29 +199,29 @@ def test_an_unknown_reference_offers_a_near_one(place: Store, toy: Artefact) -> 
 def test_an_input_left_out_comes_from_the_lineage(place: Store, capsys: pytest.CaptureFixture[str]) -> None:
     toys = [make(Toy(seed=i), place) for i in range(2)]
     child = make(Child(toy=toys[1]), place)
-    assert place.left_out("toy", ("toy",), [child]) == toys[1]
+    assert place.infer_input("toy", ("toy",), [child]) == toys[1]
     assert f"--toy {toys[1].short} (in the lineage)" in capsys.readouterr().err
 
 
 def test_an_input_left_out_is_the_only_one_that_fits(place: Store, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"--toy is missing and nothing in .* fits; make one with `embprobe toy`"):
-        place.left_out("toy", ("toy",), [])
+        place.infer_input("toy", ("toy",), [])
     only = make(Toy(), place)
-    assert place.left_out("toy", ("toy",), []) == only
+    assert place.infer_input("toy", ("toy",), []) == only
     assert "the only one that fits" in capsys.readouterr().err
 
 
 def test_where_several_inputs_fit_they_are_listed(place: Store) -> None:
     toys = [make(Toy(seed=i), place) for i in range(2)]
     with pytest.raises(UserError, match="2 artefacts fit") as error:
-        place.left_out("toy", ("toy",), [])
+        place.infer_input("toy", ("toy",), [])
     assert all(toy.short in str(error.value) for toy in toys)
 
 
 def test_one_of_another_lineage_does_not_fit(place: Store) -> None:
     toys = [make(Toy(seed=i), place) for i in range(2)]
     children = [make(Child(toy=toy), place) for toy in toys]
-    assert place.left_out("child", ("child",), [toys[0]]) == children[0]
+    assert place.infer_input("child", ("child",), [toys[0]]) == children[0]
 
 
 # ---- the folder

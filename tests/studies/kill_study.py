@@ -116,7 +116,7 @@ def whole(stage: Stage, store: Store) -> Artefact:
     _, status = os.waitpid(work(stage, store), 0)
     if status:
         raise SystemExit(f"{stage.name()} failed; see {store.root / 'stderr.txt'}")
-    made = store.find(str(store.open(stage).path))
+    made = store[str(store.open(stage).path)]
     if made.damage():
         raise SystemExit(f"{made.path} is damaged: {', '.join(made.damage())}")
     return made
@@ -147,7 +147,7 @@ def study(root: Path, moments: int, seed: int) -> list[Count]:
                 store, share = Store(store.root), share * 0.7
             count.killed += 1
             count.begun += (store.open(stage).path / "checksums.xxh128").exists()
-            if whole(stage, store).ledger.sums == made[name].ledger.sums:
+            if whole(stage, store).folder.sums == made[name].folder.sums:
                 count.equal += 1
                 shutil.rmtree(store.root)
         sys.stderr.write(

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 from embprobe import signals
 from embprobe.training import engine
-from embprobe.training.engine import Fit, Task, device_of, fit, log_spaced, milestone_steps, mix, warmup_cosine
+from embprobe.training.device import device_of, mix
+from embprobe.training.engine import Fit, fit, warmup_cosine
+from embprobe.training.task import Task
+from embprobe.views import log_spaced
 from embprobe.errors import Interrupted, MachineError, UserError
 from embprobe.make import make
-from embprobe.store import Artefact, Ledger, Store
+from embprobe.store import Artefact, Folder, Store
 from tests.store.test_store import flip
 from tests.tiny import Toy
 
@@ -72,7 +75,7 @@ def config(**options: object) -> Fit:
 def trained(out: Artefact, task: Task | None = None, **options: object) -> dict[str, str]:
     with out.locked():
         fit(task or Pair(), batches, config(**options), out)
-    return dict(out.ledger.sums)
+    return dict(out.folder.sums)
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ def test_stopped_at_any_step_and_continued_equals_whole(
         with pytest.raises(Interrupted):
             trained(out)
     monkeypatch.setattr(signals, "_received", [])
-    assert out.files("checkpoints") and not out.ledger.whole("weights.safetensors")
+    assert out.folder.names("checkpoints") and not out.has_weights()
     assert trained(out) == whole
 
 
@@ -150,7 +153,7 @@ def test_killed_between_checkpoints_and_continued_equals_whole(
         with pytest.raises(KeyboardInterrupt):
             trained(out)
     assert trained(out) == whole
-    steps = [row["step"] for row in out.read_log() if "step" in row]
+    steps = [row["step"] for row in out.log.rows() if "step" in row]
     assert steps == sorted(set(steps))  # no row twice
 
 
@@ -158,15 +161,15 @@ def test_a_kill_between_a_checkpoint_and_its_checksum_loses_nothing(
     out: Artefact, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
-    real = Ledger.add
+    real = Folder.add
 
-    def add(self: Ledger, name: str, value: str) -> None:
+    def add(self: Folder, name: str, value: str) -> None:
         if name == "checkpoints/step_00000012.safetensors":
             raise KeyboardInterrupt  # the file is in place, its checksum is not
         real(self, name, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "add", add)
+        patch.setattr(Folder, "add", add)
         with pytest.raises(KeyboardInterrupt):
             trained(out)
     assert trained(out) == whole
@@ -182,29 +185,31 @@ def test_a_loss_that_is_not_finite_goes_back_once_at_half_the_rate(
     out: Artefact, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained(out, Pair(poison=(10,)))
-    assert out.notes["rolled_back_from_step"] > 10 and out.has("weights.safetensors")
+    (event,) = out.log.events("rolled back")
+    assert event["near"] > 10 and out.has_weights()
     assert capsys.readouterr().err.count("the loss is not finite near step") == 1
-    for name in out.files("milestones"):
+    for name in out.folder.names("milestones"):
         from safetensors.torch import load_file
 
-        assert all(v.isfinite().all() for v in load_file(out.file(name)).values() if v.is_floating_point()), name
+        assert all(v.isfinite().all() for v in load_file(out.folder.local(name)).values() if v.is_floating_point()), name
 
 
 def test_a_loss_that_stays_infinite_stops_with_the_step_and_the_last_good_checkpoint(out: Artefact) -> None:
     with pytest.raises(MachineError, match=r"not finite near step \d+, again .* last good checkpoint is step 0"):
         trained(out, Pair(poison=(10, 10, 11, 11, 12)))
-    assert not out.ledger.whole("weights.safetensors")
+    assert not out.has_weights()
 
 
 def test_damaged_weights_continue_from_the_newest_whole_milestone(
     out: Artefact, whole: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained(out)
-    last, before = sorted(out.files("milestones"), reverse=True)[:2]
+    last, before = sorted(out.folder.names("milestones"), reverse=True)[:2]
     flip(out.path / last, 999)
     (out.path / "weights.safetensors").unlink()
     trained(out)
-    assert out.notes["continued_from_milestone"] == int(before.split("_")[-1].split(".")[0])
+    (event,) = out.log.events("continued from a milestone")
+    assert event["at"] == int(before.split("_")[-1].split(".")[0])
     assert "the result can differ from the first" in capsys.readouterr().err
 
 
@@ -215,16 +220,16 @@ def test_a_damaged_checkpoint_is_not_trusted(
     with pytest.raises(Interrupted):
         trained(out)
     monkeypatch.setattr(signals, "_received", [])
-    flip(out.path / out.files("checkpoints")[-1], 2000)
+    flip(out.path / out.folder.names("checkpoints")[-1], 2000)
     trained(out)
     assert "safetensors is damaged" in capsys.readouterr().err and out.has("weights.safetensors")
 
 
 def test_at_least_eight_milestones_are_kept_and_the_last_is_the_product(out: Artefact) -> None:
     trained(out)
-    assert len(milestone_steps(out)) >= 8 and max(milestone_steps(out)) == STEPS
-    assert out.ledger.sums[f"milestones/step_{STEPS:08d}.safetensors"] == out.ledger.sums["weights.safetensors"]
-    assert not out.files("checkpoints") and not list((out.path / "checkpoints").glob("*"))
+    assert len(out.milestones()) >= 8 and max(out.milestones()) == STEPS
+    assert out.folder.sums[f"milestones/step_{STEPS:08d}.safetensors"] == out.folder.sums["weights.safetensors"]
+    assert not out.folder.names("checkpoints") and not list((out.path / "checkpoints").glob("*"))
 
 
 def test_the_average_differs_from_the_last_weights(out: Artefact, whole: dict[str, str]) -> None:

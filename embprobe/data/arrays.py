@@ -1,0 +1,68 @@
+"""Arrays of images as numpy saves them, of any height, width and channels: spectrograms, grey images, tiles."""
+
+import io
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embprobe.data.decode import BadImage, Decoded
+from embprobe.data.listing import Item, Source, by_key
+from embprobe.errors import UserError
+
+COLUMNS = ("key", "label", "split", "caption")  # of an .npz, beside `images`
+LIMIT = 8 << 30  # bytes of an .npz, which is read whole; an .npy is mapped
+
+
+def list_arrays(path: Path) -> Source:
+    """The rows of an .npy, u8 (N,H,W) or (N,H,W,C), or of `images` in an .npz, where columns `label`, `split`, … may stand.
+
+    Nothing in the file is executed. Raises UserError for other shapes and types, and columns of another length.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            images, columns = np.load(path, mmap_mode="r", allow_pickle=False), {}
+        else:
+            images, columns = read_npz(path)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot read {path} ({error}); save it with numpy.save, or numpy.savez with `images`") from None
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
+        raise UserError(f"{path} holds {images.dtype} {images.shape}; images are uint8 (N,H,W) or (N,H,W,C)")
+    for name, values in columns.items():
+        if values.shape != (len(images),):
+            raise UserError(f"{path}: `{name}` has the shape {values.shape}; there are {len(images)} images")
+    size = int(np.prod(images.shape[1:]))
+    told = {name: [str(value) for value in values] for name, values in columns.items()}
+    keys = told.pop("key", None) or [f"{row:07d}" for row in range(len(images))]
+    items = [
+        Item(key, partial(row_bytes, images, row), size, **{name: values[row] for name, values in told.items()})
+        for row, key in enumerate(keys)
+    ]
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    return Source("arrays", path.stem, by_key(items), [path], described=bool(told), shape=shape)
+
+
+def read_npz(path: Path) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:
+    """`images`, and the columns that stand beside them."""
+    with zipfile.ZipFile(path) as archive:
+        total = sum(info.file_size for info in archive.infolist())
+    if total > LIMIT:
+        raise UserError(f"{path} unpacks to {total:,} bytes; save its images as an .npy, which need not be read whole")
+    with np.load(path, allow_pickle=False) as file:
+        return file["images"], {name: file[name] for name in COLUMNS if name in file}
+
+
+def row_bytes(images: NDArray[np.uint8], row: int) -> IO[bytes]:
+    """One image's bytes, row by row."""
+    return io.BytesIO(np.ascontiguousarray(images[row]).tobytes())
+
+
+def pixels_of(data: bytes, shape: tuple[int, int, int]) -> Decoded | BadImage:
+    """The image as it is stored."""
+    if len(data) != shape[0] * shape[1] * shape[2]:
+        return BadImage(f"{len(data)} bytes are no image of shape {shape}")
+    return Decoded(np.frombuffer(data, np.uint8).reshape(shape), shape[0], shape[1])

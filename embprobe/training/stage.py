@@ -1,0 +1,71 @@
+"""What all stages that train share: their options, and the way from a task to its weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from embprobe.stage import Stage, option
+from embprobe.store import Artefact
+from embprobe.views import log_spaced
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from embprobe.training.task import Batches, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Stage):
+    """A stage that trains a network; the defaults are each stage's own."""
+
+    steps: int = option("optimiser steps", 20_000, least=1)
+    batch: int = option("images per step", 64, least=1)
+    rate: float = option("peak rate of the optimiser", 1e-3, above=0)
+    seed: int = option("seed of initialisation, batches and noise", 0, least=0)
+    precision: Literal["f32", "bf16"] = option("of the forward and backward pass", "f32")
+    device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
+
+    def work(self) -> float:
+        """Images seen."""
+        return float(self.steps * self.batch)
+
+    def train(
+        self,
+        build: "Callable[[], Task]",
+        batches: "Batches",
+        rate: Callable[[int], float],
+        out: Artefact,
+        *,
+        label: str,
+        milestones: bool = True,
+        clip: float | None = 1.0,
+        ema: float | None = None,
+        plateau_every: int | None = None,
+        patience: int = 2,
+    ) -> "nn.Module":
+        """The trained network on its device, from where an earlier run ended; `build` draws from the stage's seed."""
+        import torch
+
+        from embprobe.training.device import device_of
+        from embprobe.training.engine import Fit, fit
+
+        torch.manual_seed(self.seed)
+        task = build()
+        config = Fit(
+            steps=self.steps,
+            seed=self.seed,
+            images_per_step=self.batch,
+            device=device_of(self.device),
+            precision=self.precision,
+            rate=rate,
+            clip=clip,
+            ema=ema,
+            milestones=log_spaced(self.steps) if milestones and self.steps else (),
+            label=label,
+            plateau_every=plateau_every,
+            patience=patience,
+        )
+        fit(task, batches, config, out)
+        parameters = sum(p.numel() for p in task.network.parameters())
+        out.note(parameters=parameters, images_seen=self.steps * self.batch)
+        return task.network
