@@ -1,103 +1,219 @@
-"""Imports point one way, and what is heavy is imported late."""
+"""Imports point one way, what is heavy is imported late, a file is one thought, a name one meaning."""
 
 import ast
 import os
 import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "embprobe"
-LAYERS = (
-    ("errors", "__init__"),
-    ("content", "console", "signals"),
-    ("lock",),
-    ("store",),
-    ("stage",),
-    ("make",),
-    (
-        *("engine", "nn", "diffusion", "metrics", "data", "encoders", "judges", "looks", "measure", "spaces"),
-        *("milestones", "page", "study"),
-    ),
-    ("stages",),
-    ("recipe", "inspection"),
-    ("cli",),
-    ("__main__",),
+ROOMS = (  # a file imports from rooms before its own, and from its own
+    *("errors", "signals", "console", "pixels", "diffusion", "metrics", "page", "store", "data", "stage", "options"),
+    *("make", "views", "chunks", "training", "nn", "encoders", "evaluation", "study", "stages", "recipe"),
+    *("inspection", "cli", "__main__"),
 )
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("torch", "zarr", "timm", "numpy", "torchvision", "diffusers", "PIL", "scipy")
+HEAVY = ("torch", "zarr", "timm", "numpy", "torchvision", "diffusers", "PIL", "scipy", "numcodecs", "huggingface_hub")
+MODULES = {".".join(("embprobe", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES}
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 
 
-def imported(path: Path) -> Iterator[tuple[str, ...]]:
-    """The embprobe modules that a file imports anywhere, as parts below the package."""
-    for node in ast.walk(ast.parse(path.read_text())):
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def for_types_only(path: Path) -> set[int]:
+    """The nodes below `if TYPE_CHECKING`, which no program ever runs."""
+    blocks = [n for n in ast.walk(tree(path)) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)]
+    return {id(node) for block in blocks for node in ast.walk(block)}
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """The modules of embprobe that a file imports anywhere, late imports included."""
+    names: set[str] = set()
+    skipped = for_types_only(path)
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module == "embprobe":
-            names = [f"embprobe.{a.name}" if a.name in RANK else "embprobe.__init__" for a in node.names]
-        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and id(node) not in skipped:
             assert node.level == 0, f"{path.name}: relative import"
-            names = [node.module or ""]
-        else:
-            continue
-        yield from (tuple(n.split(".")[1:]) for n in names if n.startswith("embprobe."))
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name for name in inner if name in MODULES} or {node.module or ""}
+    return frozenset(name for name in names if name in MODULES)
 
 
-def names_of(path: Path) -> list[str]:
-    return [*path.relative_to(PACKAGE).with_suffix("").parts]
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+# ---- one direction
+
+
+@each_file
 def test_imports_point_one_way(path: Path) -> None:
-    own = names_of(path)
-    assert own[0] in RANK, f"{own[0]} has no place in the layers"
-    for found in imported(path):
-        assert RANK[found[0]] <= RANK[own[0]], f"{'.'.join(own)} imports {'.'.join(found)}"
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if own == "__init__":
+        return  # the door for Python, which names every room and imports none
+    assert own in ROOMS, f"{own} has no place in the order"
+    for module in imported(path) - {"embprobe"}:
+        assert ROOMS.index(room(module)) <= ROOMS.index(own), f"{own} imports {module}"
+
+
+def test_no_circle_among_files() -> None:
+    uses = {module: imported(path) - {module, "embprobe"} for module, path in MODULES.items() if module != "embprobe"}
+
+    def reached(module: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [module]
+        while todo:
+            fresh = {m for m in uses[todo.pop()] if MODULES[m].name != "__init__.py"} - seen
+            seen |= fresh
+            todo += fresh
+        return seen
+
+    assert [module for module in uses if module in reached(module)] == []
+
+
+def test_at_most_twelve_loose_modules_beside_the_command_line() -> None:
+    loose = {p.stem for p in PACKAGE.glob("*.py")} - {"cli", "__init__", "__main__"}
+    assert len(loose) <= 12, sorted(loose)
+
+
+# ---- the store
+
+
+PATHS = ("data.zarr", "zarr.json", "log.jsonl", "spec.json", "manifest.json", "manifest.xxh128", "checksums.xxh128",
+         "weights.safetensors", "milestones/", ".lock")  # fmt: skip
+
+
+@each_file
+def test_no_path_inside_a_store_is_spelled_outside_of_it(path: Path) -> None:
+    if "store" in path.parts:
+        return
+    docs = {id(n.body[0].value) for n in ast.walk(tree(path)) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and n.body and isinstance(n.body[0], ast.Expr)}  # fmt: skip
+    texts = [n.value for n in ast.walk(tree(path)) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs]
+    assert [t for t in texts if any(word in t for word in PATHS)] == []
+
+
+@each_file
+def test_artefacts_are_read_through_views(path: Path) -> None:
+    if {"store", "views"} & set(path.parts) or path.name in ("make.py", "inspection.py", "stage.py"):
+        return
+    text = path.read_text()
+    assert not re.search(r"\.inputs\[|split\s*==\s*\d", text)
+
+
+# ---- a file is one thought, a name has one meaning
+
+
+@each_file
+def test_no_file_is_longer_than_300_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+@each_file
+def test_every_file_says_in_one_line_what_it_is_for(path: Path) -> None:
+    words = ast.get_docstring(tree(path))
+    assert words and ("\n" not in words.strip() or path.name == "__init__.py" and path.parent == PACKAGE)
+
+
+def test_one_public_name_has_one_meaning() -> None:
+    homes: dict[str, list[str]] = defaultdict(list)
+    for module, path in MODULES.items():
+        for node in tree(path).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                homes[node.name].append(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+HOOKS = ("resolved", "validate", "prepare", "spec", "options", "check", "work", "disk", "run", "export")
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "stages").glob("[a-z]*.py")), ids=lambda p: p.stem)
+def test_every_stage_file_has_the_same_shape(path: Path) -> None:
+    from embprobe.stages import FLOW
+
+    classes = [n for n in tree(path).body if isinstance(n, ast.ClassDef)]
+    (stage,) = [c for c in classes if c.name in {cls.__name__ for cls in FLOW}]
+    methods = [n.name for n in stage.body if isinstance(n, ast.FunctionDef)]
+    assert ast.get_docstring(stage) and "run" in methods and "__post_init__" not in methods
+    own = [name for name in methods if name in HOOKS]
+    assert own == [name for name in HOOKS if name in own]
+    fields = [i for i, n in enumerate(stage.body) if isinstance(n, ast.AnnAssign)]
+    firsts = [i for i, n in enumerate(stage.body) if isinstance(n, ast.FunctionDef)]
+    assert fields and max(fields) < min(firsts)
+    assert (tree(path).body.index(stage)) < min(
+        (tree(path).body.index(n) for n in tree(path).body if isinstance(n, ast.FunctionDef)), default=10**6
+    )
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "stages").glob("[a-z]*.py")), ids=lambda p: p.stem)
 def test_stages_meet_only_through_artefacts(path: Path) -> None:
-    others = {found[1] for found in imported(path) if found[0] == "stages"}
-    first = {"evaluate": {"classify", "features"}}  # stages that `prepare` asks to be made first
-    assert others <= first.get(path.stem, set())
+    others = {m.split(".")[2] for m in imported(path) if m.startswith("embprobe.stages.")}
+    prepared = {"evaluate": {"classify", "measure", "features"}, "measure": {"features"}}  # made first, by `prepare`
+    assert others <= prepared.get(path.stem, set())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_who_may_print_touch_zarr_and_know_typer(path: Path) -> None:
-    text, name = path.read_text(), path.relative_to(PACKAGE).as_posix()
-    tree = ast.parse(text)
-    calls = [n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+def test_a_number_out_of_bounds_is_told_in_one_place() -> None:
+    places = Counter(p.name for p in FILES for _ in re.findall("must be at least|it must be {", p.read_text()))
+    assert places.keys() <= {"stage.py", "options.py"}
+
+
+# ---- who may do what
+
+
+@each_file
+def test_who_may_print_touch_zarr_and_know_typer_or_rich(path: Path) -> None:
+    name = path.relative_to(PACKAGE).as_posix()
+    calls = [n.func.id for n in ast.walk(tree(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     if name != "console.py":
-        assert "print" not in calls and "sys.stdout" not in text
+        assert "print" not in calls and not re.search(r"sys\.stdout\.(write|flush)|sys\.stderr\.write", path.read_text())
     roots = {
         word.split(".")[0]
-        for node in ast.walk(tree)
+        for node in ast.walk(tree(path))
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for word in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""])
     }
-    assert "zarr" not in roots or "store" in path.parts
+    assert not roots & {"zarr", "numcodecs"} or "store" in path.parts
     assert not roots & {"typer", "click"} or name == "cli.py"
+    assert "rich" not in roots or name == "console.py"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+@each_file
 def test_no_pickle_is_written_and_none_read_but_tensors(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if not isinstance(node, ast.Call):
             continue
-        called = ast.unparse(node.func)
+        called, words = ast.unparse(node.func), ast.unparse(node)
         assert called not in ("pickle.load", "pickle.loads", "pickle.dump", "pickle.dumps", "torch.save")
         if called == "torch.load":
-            assert "weights_only=True" in ast.unparse(node)
+            assert "weights_only=True" in words and path.name == "weights.py"
+        if called == "np.load":
+            assert "allow_pickle=False" in words
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_every_file_says_in_one_line_what_it_is_for(path: Path) -> None:
-    words = ast.get_docstring(ast.parse(path.read_text()))
-    assert words and "\n" not in words.strip()
+def test_every_dependency_is_imported() -> None:
+    import tomllib
+
+    declared = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    named = {"pillow": "PIL", "pyyaml": "yaml", "clean-fid": "cleanfid", "huggingface-hub": "huggingface_hub"}
+    everything = "\n".join(path.read_text() for path in FILES)
+    for requirement in declared:
+        name = re.split(r"[<>=]", requirement)[0]
+        module = named.get(name, name)
+        assert re.search(rf"^\s*(from|import) {module}\b", everything, re.M), f"nothing imports {name}"
+
+
+# ---- what is heavy is imported late
 
 
 def python(code: str) -> "subprocess.CompletedProcess[str]":
@@ -110,7 +226,8 @@ def test_stages_and_help_need_nothing_heavy() -> None:
         f"""
 import sys
 for name in {HEAVY}: sys.modules[name] = None
-import embprobe.stages, embprobe.recipe, embprobe.inspection
+import embprobe, embprobe.stages, embprobe.recipe, embprobe.inspection, embprobe.study
+for name in embprobe.__all__: getattr(embprobe, name)
 from embprobe.cli import main
 sys.argv = ["embprobe", "--help"]
 main()
@@ -137,6 +254,9 @@ finally:
     assert done.stdout == f"{zoo['embeddings'].path}\n" and done.stderr == "light"
 
 
+# ---- commands
+
+
 def commands() -> list[str]:
     from embprobe.cli import app
 
@@ -155,18 +275,15 @@ def test_every_command_and_option_has_its_help(command: str) -> None:
         assert (getattr(parameter, "help", None) or "").strip(), parameter.name
 
 
-def test_no_default_is_shown_in_two_brackets() -> None:
-    import typer
+@pytest.mark.parametrize("command", commands())
+def test_no_default_is_shown_in_two_brackets(command: str) -> None:
     from typer.testing import CliRunner
 
     from embprobe.cli import app
 
-    assert typer
-    for command in commands():
-        shown = CliRunner().invoke(app, [command, "--help"]).output
-        assert not re.search(r"default:\s+\(", shown), command
+    assert not re.search(r"default:\s+\(", CliRunner().invoke(app, [command, "--help"]).output)
 
 
-def test_there_is_no_resume_option() -> None:
-    for path in FILES:
-        assert "resume:" not in path.read_text()
+@each_file
+def test_there_is_no_resume_option(path: Path) -> None:
+    assert "resume:" not in path.read_text()

@@ -107,7 +107,7 @@ steps:
   - diffuse: {latents: $latents, steps: 3, width: 16, batch: 8, as: denoiser}
   - decode: {latents: $latents, steps: 2, width: 8, size: 32, batch: 8, as: decoder}
   - sample: {denoiser: $denoiser, decoder: $decoder, count: 24, steps: 2, as: samples}
-  - evaluate: {samples: $samples, reference: $data, judge: $judge, limit: 64, as: metrics}
+  - evaluate: {samples: $samples, reference: $data, judges: $judge, limit: 64, as: metrics}
   - report: {artefacts: [$metrics]}
 """
 
