@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,17 +13,15 @@ from torch import Tensor
 from embprobe.errors import UserError
 
 Objective = Literal["epsilon", "v", "flow"]
-Sampler = Literal["ddim", "dpm++", "euler"]
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(z_BdKK, time_B in [0, 1000], label_B or None) -> prediction of the objective, BdKK."""
+"""(z (B,d,*grid), time_B in [0, 1000], condition (B,…) or None) -> prediction of the objective, of z's shape."""
+Predict = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""(z, number of the step) -> (clean, noise) that the network sees in z."""
+FreshNoise = Callable[[int], Tensor]
+"""Number of the step -> unit noise of z's shape."""
 
 TIMES = 1000
 BLOCK = 64
-SAMPLERS: dict[Objective, tuple[Sampler, ...]] = {
-    "epsilon": ("ddim", "dpm++"),
-    "v": ("ddim", "dpm++"),
-    "flow": ("euler", "dpm++"),
-}
 
 
 def dimension_shift(elements: int) -> float:
@@ -58,13 +56,14 @@ class Schedule:
         bar_B = self.alphas_bar.to(time_B.device)[time_B.round().long()]
         return bar_B.sqrt().to(time_B.dtype), (1 - bar_B).sqrt().to(time_B.dtype)
 
-    def draw(self, count: int, device: torch.device) -> Tensor:
+    def sample_times(self, count: int, device: torch.device) -> Tensor:
         """Training times (count,), from the global generator: uniform, or logit-normal for `flow`."""
         if self.objective == "flow":
             return TIMES * self.shifted(torch.sigmoid(torch.randn(count, device=device)))
         return torch.randint(TIMES, (count,), device=device).float()
 
     def shifted(self, t: Tensor) -> Tensor:
+        """Times of `flow` in [0, 1], moved by the shift."""
         return self.shift * t / (1 + (self.shift - 1) * t)
 
     def target(self, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -75,151 +74,125 @@ class Schedule:
             return alpha * noise - sigma * clean  # Salimans & Ho 2022, appendix D
         return noise - clean
 
-    def split(self, prediction: Tensor, z: Tensor, alpha: float, sigma: float) -> tuple[Tensor, Tensor]:
-        """(clean, noise) that a prediction at z = α clean + σ noise stands for."""
+    def clean_and_noise(self, prediction: Tensor, z: Tensor, alpha: float, sigma: float) -> tuple[Tensor, Tensor]:
+        """What a prediction at z = α clean + σ noise stands for."""
         if self.objective == "epsilon":
             return (z - sigma * prediction) / alpha, prediction
         if self.objective == "v":
             return alpha * z - sigma * prediction, sigma * z + alpha * prediction
         return z - sigma * prediction, z + alpha * prediction
 
-    def grid(self, sampler: Sampler, steps: int) -> tuple[list[float], list[float], list[float]]:
-        """Times (steps,), and α, σ (steps + 1,) of a sampler; the last level is where it ends.
 
-        DDIM: `leading` spacing with offset 1, ending at ᾱ₀, as in latent diffusion. DPM-Solver++: evenly from 999 to 0,
-        then to σ = 0 (diffusers' `linspace` leaves time 0 out, and with it up to σ² of the variance). `flow`: t from
-        1 to 0, evenly spaced before the shift.
-        """
-        if self.objective == "flow":
-            t = self.shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64))
-            return (TIMES * t[:-1]).tolist(), (1 - t).tolist(), t.tolist()
-        if sampler == "ddim":
-            times = (np.arange(steps) * (TIMES // steps) + 1).clip(max=TIMES - 1)[::-1]
-            last = self.alphas_bar[:1]
-        else:
-            times = np.linspace(TIMES - 1, 0, steps).round().astype(np.int64)
-            last = torch.ones(1, dtype=torch.float64)
-        bar = torch.cat([self.alphas_bar[times.copy()], last])
-        return times.astype(float).tolist(), bar.sqrt().tolist(), (1 - bar).sqrt().tolist()
-
-
-def latent_scale(std_d: np.ndarray) -> np.ndarray:
-    """What latents are divided by: their std, at least 0.01, so that closed channels stay at 0, not noise; f32."""
-    scale: np.ndarray = np.maximum(std_d, 0.01).astype(np.float32)
-    return scale
+# ---- training
 
 
 def loss(
     network: Network,
-    clean_BdKK: Tensor,
+    clean: Tensor,
     schedule: Schedule,
-    label_B: Tensor | None = None,
+    condition: Tensor | None = None,
     *,
     norm: Literal["l1", "l2"] = "l2",
     min_snr: float | None = None,
 ) -> Tensor:
-    """Mean training loss; times and noise come from the global generator.
+    """Mean training loss on clean latents (B,d,*grid); times and noise come from the global generator.
 
     `min_snr` γ weights `v` by min(SNR, γ)/(SNR + 1) and `epsilon` by min(SNR, γ)/SNR (Hang et al. 2023).
     """
-    time_B = schedule.draw(len(clean_BdKK), clean_BdKK.device)
-    noise = torch.randn_like(clean_BdKK)
+    time_B = schedule.sample_times(len(clean), clean.device)
+    noise = torch.randn_like(clean)
     alpha_B, sigma_B = schedule.levels(time_B)
-    alpha, sigma = alpha_B[:, None, None, None], sigma_B[:, None, None, None]
-    prediction = network(alpha * clean_BdKK + sigma * noise, time_B, label_B).float()
-    error = prediction - schedule.target(clean_BdKK, noise, alpha, sigma)
-    each_B = (error.abs() if norm == "l1" else error.square()).mean((1, 2, 3))
+    alpha, sigma = (level_B.reshape(-1, *[1] * (clean.ndim - 1)) for level_B in (alpha_B, sigma_B))
+    prediction = network(alpha * clean + sigma * noise, time_B, condition).float()
+    error = prediction - schedule.target(clean, noise, alpha, sigma)
+    each_B = (error.abs() if norm == "l1" else error.square()).mean(tuple(range(1, clean.ndim)))
     if min_snr is None or schedule.objective == "flow":
         return each_B.mean()
     snr_B = (alpha_B / sigma_B).square()
     return (each_B * snr_B.clamp(max=min_snr) / (snr_B + (schedule.objective == "v"))).mean()
 
 
-def drop_labels(label_B: Tensor, null: int, share: float) -> Tensor:
-    """Replace a share of the labels by the null class, by the global generator (Ho & Salimans 2022)."""
-    return torch.where(torch.rand(label_B.shape, device=label_B.device) < share, null, label_B)
+def drop_condition(condition: Tensor, null_condition: Tensor, share: float) -> Tensor:
+    """Conditions (B,…) with a share replaced by the null condition (…), by the global generator (Ho & Salimans 2022)."""
+    dropped_B = torch.rand(len(condition), device=condition.device) < share
+    return torch.where(dropped_B.reshape(-1, *[1] * (condition.ndim - 1)), null_condition.to(condition), condition)
+
+
+# ---- sampling
 
 
 def guided(
-    network: Network, label_B: Tensor, null: int, scale: float, interval: tuple[float, float] = (0.0, 1.0)
+    network: Network,
+    condition: Tensor,
+    null_condition: Tensor,
+    scale: float,
+    interval: tuple[float, float] = (0.0, 1.0),
 ) -> Network:
     """The network with classifier-free guidance: null + scale · (conditional − null) (Ho & Salimans 2022).
 
-    Outside `interval`, in shares of the 1000 times, there is no guidance (Kynkäänniemi et al. 2024).
+    `condition` is (B,…), `null_condition` one of them. Outside `interval`, in shares of the 1000 times, there is no
+    guidance (Kynkäänniemi et al. 2024).
     """
-
     everywhere = interval == (0.0, 1.0)
+    both = torch.cat([condition, null_condition.to(condition).expand_as(condition)])
 
     def predict(z: Tensor, time_B: Tensor, _: Tensor | None) -> Tensor:
         if scale == 1 or not (everywhere or interval[0] * TIMES <= float(time_B[0]) <= interval[1] * TIMES):
-            return network(z, time_B, label_B)
-        labels = torch.cat([label_B, torch.full_like(label_B, null)])
-        conditional, free = network(torch.cat([z, z]), torch.cat([time_B, time_B]), labels).chunk(2)
+            return network(z, time_B, condition)
+        conditional, free = network(torch.cat([z, z]), torch.cat([time_B, time_B]), both).chunk(2)
         return free + scale * (conditional - free)
 
     return predict
 
 
-def check_sampler(sampler: str, objective: Objective) -> None:
-    """Raise UserError if this sampler can't use a network trained on this objective."""
-    if sampler not in SAMPLERS[objective]:
-        fits = " or ".join(SAMPLERS[objective])
-        raise UserError(f'--sampler {sampler} cannot use a denoiser trained on objective "{objective}"; give {fits}')
+class Steps(NamedTuple):
+    """Where a sampler goes: times (steps,), and levels α, σ (steps + 1,), the last of which is where it ends."""
+
+    times: list[float]
+    alphas: list[float]
+    sigmas: list[float]
 
 
-def sample(
-    network: Network,
-    noise_BdKK: Tensor,
-    schedule: Schedule,
-    sampler: Sampler,
-    steps: int,
-    label_B: Tensor | None = None,
-    *,
-    eta: float = 0.0,
-    fresh: Callable[[int], Tensor] | None = None,
-) -> Tensor:
-    """Latents (B,d,K,K) from unit noise of that shape; `fresh(step)` gives the new noise that `eta` > 0 needs."""
-    check_sampler(sampler, schedule.objective)
-    times, alphas, sigmas = schedule.grid(sampler, steps)
-
-    def predict(z: Tensor, i: int) -> tuple[Tensor, Tensor]:
-        time_B = torch.full((len(z),), times[i], dtype=torch.float32, device=z.device)
-        return schedule.split(network(z, time_B, label_B).float(), z, alphas[i], sigmas[i])
-
-    if sampler == "dpm++":
-        return dpm_solver(predict, noise_BdKK, alphas, sigmas)
-    if sampler == "euler" or eta == 0:
-        return ddim(predict, noise_BdKK, alphas, sigmas)
-    if fresh is None:
-        raise ValueError("eta > 0 needs fresh noise at every step")
-    return ddim(predict, noise_BdKK, alphas, sigmas, eta, fresh)
+def leading_steps(schedule: Schedule, count: int) -> Steps:
+    """Every 1000/count-th time from 1 on, ending at ᾱ₀, as in latent diffusion."""
+    times = (np.arange(count) * (TIMES // count) + 1).clip(max=TIMES - 1)[::-1]
+    return _steps_at(schedule, times, schedule.alphas_bar[:1])
 
 
-Predict = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+def even_steps(schedule: Schedule, count: int) -> Steps:
+    """Evenly from the last time to σ = 0; for `flow` evenly before the shift.
+
+    diffusers' `linspace` leaves time 0 out, and with it up to σ² of the variance.
+    """
+    if schedule.objective == "flow":
+        t = schedule.shifted(torch.linspace(1, 0, count + 1, dtype=torch.float64))
+        return Steps((TIMES * t[:-1]).tolist(), (1 - t).tolist(), t.tolist())
+    times = np.linspace(TIMES - 1, 0, count).round().astype(np.int64)
+    return _steps_at(schedule, times, torch.ones(1, dtype=torch.float64))
 
 
-def ddim(
-    predict: Predict,
-    z: Tensor,
-    alphas: list[float],
-    sigmas: list[float],
-    eta: float = 0.0,
-    fresh: Callable[[int], Tensor] | None = None,
-) -> Tensor:
+def _steps_at(schedule: Schedule, times: np.ndarray, last_bar: Tensor) -> Steps:
+    bar = torch.cat([schedule.alphas_bar[times.copy()], last_bar])
+    return Steps(times.astype(float).tolist(), bar.sqrt().tolist(), (1 - bar).sqrt().tolist())
+
+
+def ddim(predict: Predict, z: Tensor, steps: Steps, eta: float = 0.0, fresh: FreshNoise | None = None) -> Tensor:
     """DDIM (Song et al. 2021, eq. 12 and 16); on the straight path of `flow` with η = 0 it is Euler's method."""
+    _, alphas, sigmas = steps
     for i in range(len(alphas) - 1):
         clean, noise = predict(z, i)
         alpha, sigma = alphas[i + 1], sigmas[i + 1]
         if eta == 0 or fresh is None:
             z = alpha * clean + sigma * noise
             continue
-        spread = eta * sigma / sigmas[i] * math.sqrt(max(0.0, 1 - (alphas[i] / alpha) ** 2))
-        z = alpha * clean + math.sqrt(max(0.0, sigma**2 - spread**2)) * noise + spread * fresh(i)
+        added = eta * sigma / sigmas[i] * math.sqrt(max(0.0, 1 - (alphas[i] / alpha) ** 2))
+        z = alpha * clean + math.sqrt(max(0.0, sigma**2 - added**2)) * noise + added * fresh(i)
     return z
 
 
-def dpm_solver(predict: Predict, z: Tensor, alphas: list[float], sigmas: list[float]) -> Tensor:
+def dpm_solver(predict: Predict, z: Tensor, steps: Steps) -> Tensor:
     """DPM-Solver++(2M), first order at both ends (Lu et al. 2022, algorithm 2)."""
+    _, alphas, sigmas = steps
     logs = [
         math.log(a) - math.log(s) if a and s else math.inf * (1 if a else -1)
         for a, s in zip(alphas, sigmas, strict=True)
@@ -234,6 +207,71 @@ def dpm_solver(predict: Predict, z: Tensor, alphas: list[float], sigmas: list[fl
         z = sigmas[i + 1] / sigmas[i] * z - alphas[i + 1] * math.expm1(-step) * slope
         before = clean
     return z
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A way from noise to latents: how it steps, where its steps lie, for which objectives."""
+
+    integrate: Callable[..., Tensor]  # (predict, z, steps), and (eta, fresh noise) if `stochastic`
+    steps: Callable[[Schedule, int], Steps]
+    objectives: tuple[Objective, ...]
+    spacing: str  # where the steps lie, in words
+    stochastic: bool = False
+
+
+SAMPLERS = {
+    "ddim": Sampler(
+        *(ddim, leading_steps, ("epsilon", "v")), "leading, offset 1, to the first of 1000 levels, no clipping", True
+    ),
+    "euler": Sampler(ddim, even_steps, ("flow",), "even in time, then shifted"),
+    "dpm++": Sampler(dpm_solver, even_steps, ("epsilon", "v", "flow"), "evenly from the last time to 0, no clipping"),
+}
+
+
+def check_sampler(sampler: str, objective: Objective) -> None:
+    """Raise UserError if this sampler can't use a network trained on this objective."""
+    fitting = [name for name, known in SAMPLERS.items() if objective in known.objectives]
+    if sampler not in fitting:
+        raise UserError(
+            f'--sampler {sampler} cannot use a denoiser trained on objective "{objective}"; give {" or ".join(fitting)}'
+        )
+
+
+def sample(
+    network: Network,
+    noise: Tensor,
+    schedule: Schedule,
+    sampler: str,
+    count: int,
+    condition: Tensor | None = None,
+    *,
+    eta: float = 0.0,
+    fresh: FreshNoise | None = None,
+) -> Tensor:
+    """Latents (B,d,*grid) from unit noise of that shape, in `count` steps of a sampler of `SAMPLERS`.
+
+    `fresh` gives the new noise that `eta` > 0 needs. Raises UserError if the sampler can't use the objective or `eta`.
+    """
+    check_sampler(sampler, schedule.objective)
+    chosen = SAMPLERS[sampler]
+    steps = chosen.steps(schedule, count)
+
+    def predict(z: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        time_B = torch.full((len(z),), steps.times[i], dtype=torch.float32, device=z.device)
+        prediction = network(z, time_B, condition).float()
+        return schedule.clean_and_noise(prediction, z, steps.alphas[i], steps.sigmas[i])
+
+    if eta == 0:
+        return chosen.integrate(predict, noise, steps)
+    if not chosen.stochastic:
+        raise UserError(f"--eta has no meaning for --sampler {sampler}; leave it out")
+    if fresh is None:
+        raise ValueError("eta > 0 needs fresh noise at every step")
+    return chosen.integrate(predict, noise, steps, eta, fresh)
+
+
+# ---- noise
 
 
 def block_seed(seed: int, *path: int) -> int:

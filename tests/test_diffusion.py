@@ -9,12 +9,12 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from embprobe import diffusion
-from embprobe.diffusion import Objective, Sampler, Schedule
+from embprobe.diffusion import Objective, Schedule
 from embprobe.errors import UserError
 
 MEAN = torch.tensor([0.4, -0.3])
 COVARIANCE = torch.tensor([[1.0, 0.5], [0.5, 0.6]])
-PAIRS: list[tuple[Objective, Sampler]] = [(o, s) for o, ss in diffusion.SAMPLERS.items() for s in ss]
+PAIRS = [(objective, name) for name, sampler in diffusion.SAMPLERS.items() for objective in sampler.objectives]
 BETAS = {"beta_start": 0.0015, "beta_end": 0.0155, "beta_schedule": "scaled_linear"}
 
 
@@ -39,7 +39,7 @@ def exact_network(schedule: Schedule) -> Callable[[Tensor, Tensor, Tensor | None
 @pytest.mark.parametrize("shift", [1.0, 0.5, 2.0])
 @pytest.mark.parametrize(("objective", "sampler"), PAIRS)
 def test_every_sampler_recovers_a_gaussian_from_the_exact_prediction(
-    objective: Objective, sampler: Sampler, shift: float
+    objective: Objective, sampler: str, shift: float
 ) -> None:
     schedule = Schedule(objective, shift)
     noise = diffusion.noise_blocks(0, 0, 20_000, (2, 1, 1))
@@ -75,12 +75,12 @@ def test_samplers_agree_with_diffusers(objective: Objective, kind: str) -> None:
     )
     solver = DPMSolverMultistepScheduler(**BETAS, prediction_type=kind, final_sigmas_type="zero")
     ddim.set_timesteps(50)
-    solver.set_timesteps(timesteps=[int(t) for t in schedule.grid("dpm++", 50)[0]])
+    solver.set_timesteps(timesteps=[int(t) for t in diffusion.even_steps(schedule, 50).times])
     for sampler, reference in (("ddim", ddim), ("dpm++", solver)):
         z = noise
         for t in reference.timesteps:
             z = reference.step(network(z, t.float().expand(8), None), t, z).prev_sample
-        ours = diffusion.sample(network, noise, schedule, sampler, 50)  # type: ignore[arg-type]
+        ours = diffusion.sample(network, noise, schedule, sampler, 50)
         torch.testing.assert_close(ours, z, atol=2e-4, rtol=1e-3)
 
 
@@ -109,7 +109,7 @@ def test_a_prediction_splits_back_into_clean_and_noise(objective: Objective) -> 
     alpha, sigma = (float(level) for level in schedule.levels(torch.tensor(400.0, dtype=torch.float64)))
     target = schedule.target(clean, noise, torch.tensor(alpha), torch.tensor(sigma))
     z = alpha * clean + sigma * noise
-    for ours, truth in zip(schedule.split(target, z, alpha, sigma), (clean, noise), strict=True):
+    for ours, truth in zip(schedule.clean_and_noise(target, z, alpha, sigma), (clean, noise), strict=True):
         torch.testing.assert_close(ours, truth, atol=1e-6, rtol=1e-6)
 
 
@@ -151,9 +151,12 @@ def test_a_perfect_network_has_no_loss_and_a_zero_one_has_the_targets(objective:
     assert diffusion.loss(perfect, clean, schedule, norm=norm).item() == pytest.approx(0, abs=1e-5)  # type: ignore[arg-type]
     torch.manual_seed(0)
     idle = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule, norm=norm).item()  # type: ignore[arg-type]
-    expected = 1.0 if norm == "l2" else math.sqrt(2 / math.pi)
-    if objective != "v":
-        assert idle == pytest.approx(expected, rel=0.1)
+    share = 1.0 if norm == "l2" else math.sqrt(2 / math.pi)
+    torch.manual_seed(0)
+    alpha, _ = schedule.levels(schedule.sample_times(len(clean), clean.device))
+    scale = alpha if objective == "v" else torch.ones(1)  # the target is α ε for `v`, ± ε for the others
+    expected = share * (scale.square() if norm == "l2" else scale).mean().item()
+    assert idle == pytest.approx(expected, rel=0.1)
 
 
 def test_min_snr_weighs_v_by_the_clipped_ratio() -> None:
@@ -162,7 +165,7 @@ def test_min_snr_weighs_v_by_the_clipped_ratio() -> None:
     torch.manual_seed(3)
     plain = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule)
     torch.manual_seed(3)
-    time = schedule.draw(1, clean.device)
+    time = schedule.sample_times(1, clean.device)
     torch.manual_seed(3)
     weighted = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule, min_snr=5.0)
     alpha, sigma = schedule.levels(time)
@@ -179,21 +182,52 @@ def test_noise_of_a_sample_does_not_depend_on_how_many_are_asked_for() -> None:
     assert not torch.equal(whole, diffusion.noise_blocks(5, 0, 200, (3, 2, 2), draw=1))
 
 
-def test_guidance_extrapolates_from_the_null_class_inside_its_interval_only() -> None:
-    def network(z: Tensor, time_B: Tensor, label_B: Tensor | None) -> Tensor:
-        assert label_B is not None
-        return label_B.float()[:, None, None, None].expand(z.shape)
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_guidance_extrapolates_from_the_null_condition_inside_its_interval_only(shape: tuple[int, ...]) -> None:
+    def network(z: Tensor, time_B: Tensor, condition: Tensor | None) -> Tensor:
+        assert condition is not None
+        return condition.float().reshape(len(z), -1)[:, :1, None, None].expand(z.shape)
 
-    labels = torch.tensor([0, 1])
+    condition = torch.stack([torch.full(shape, 0), torch.full(shape, 1)])
     z = torch.zeros(2, 1, 1, 1)
-    guide = diffusion.guided(network, labels, 2, 3.0, (0.2, 0.8))
+    guide = diffusion.guided(network, condition, torch.full(shape, 2), 3.0, (0.2, 0.8))
     inside, outside = guide(z, torch.full((2,), 500.0), None), guide(z, torch.full((2,), 900.0), None)
     assert inside.flatten().tolist() == [2 + 3 * (0 - 2), 2 + 3 * (1 - 2)]
     assert outside.flatten().tolist() == [0, 1]
 
 
-def test_labels_are_dropped_to_the_null_class_at_the_given_rate() -> None:
+def test_conditions_are_dropped_to_the_null_condition_at_the_given_rate() -> None:
     torch.manual_seed(0)
-    dropped = diffusion.drop_labels(torch.ones(10_000, dtype=torch.long), 7, 0.1)
+    dropped = diffusion.drop_condition(torch.ones(10_000, dtype=torch.long), torch.tensor(7), 0.1)
     assert set(dropped.tolist()) == {1, 7}
     assert (dropped == 7).float().mean().item() == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_condition_is_dropped_whole() -> None:
+    torch.manual_seed(0)
+    null = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    dropped = diffusion.drop_condition(torch.zeros(100, 2, 2), null, 0.5)
+    each = [torch.equal(d, null) or torch.equal(d, torch.zeros(2, 2)) for d in dropped]
+    assert all(each) and 20 < sum(torch.equal(d, null) for d in dropped) < 80
+
+
+@pytest.mark.parametrize("grid", [(4,), (2, 3), (2, 3, 4)])
+def test_the_loss_takes_latents_of_any_grid(grid: tuple[int, ...]) -> None:
+    def perfect(z: Tensor, time_B: Tensor, _: Tensor | None) -> Tensor:
+        return z / schedule.levels(time_B)[1].reshape(-1, *[1] * (z.ndim - 1))
+
+    schedule = Schedule("epsilon")
+    assert diffusion.loss(perfect, torch.zeros(8, 2, *grid), schedule).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_only_a_stochastic_sampler_takes_eta() -> None:
+    schedule, noise = Schedule("flow"), torch.zeros(1, 1, 1, 1)
+    with pytest.raises(UserError, match="--eta has no meaning for --sampler euler"):
+        diffusion.sample(lambda z, t, y: z, noise, schedule, "euler", 2, eta=0.5, fresh=lambda _: noise)
+
+
+@pytest.mark.parametrize(("objective", "sampler"), PAIRS)
+def test_steps_fall_in_noise_and_hold_one_level_more_than_times(objective: Objective, sampler: str) -> None:
+    steps = diffusion.SAMPLERS[sampler].steps(Schedule(objective), 20)
+    assert len(steps.times) == 20 and len(steps.alphas) == len(steps.sigmas) == 21
+    assert all(a > b for a, b in zip(steps.sigmas, steps.sigmas[1:], strict=False))

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 class PatchDiscriminator(nn.Module):
-    """Images (B,3,S,S) to a map of logits, one per patch (Isola et al. 2017), as in latent diffusion.
+    """Images (B,C,H,W) to a map of logits, one per patch (Isola et al. 2017), as in latent diffusion.
 
-    Three stride-2 layers, fewer where the image is under 24 px.
+    Three stride-2 layers, fewer where the shorter side is under 24 px.
     """
 
-    def __init__(self, size: int, width: int = 64) -> None:
+    def __init__(self, size: tuple[int, int], width: int = 64, *, channels: int = 3) -> None:
         super().__init__()
-        depth = max(1, min(3, int(math.log2(size / 3))))
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        depth = max(1, min(3, int(math.log2(min(size) / 3))))
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         before = width
         for i in range(1, depth + 1):
             after = width * min(2**i, 8)
@@ -30,8 +30,8 @@ class PatchDiscriminator(nn.Module):
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
-    def forward(self, image_B3SS: Tensor) -> Tensor:
-        logits: Tensor = self.body(image_B3SS)
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        logits: Tensor = self.body(image_BCHW)
         return logits
 
 
@@ -41,12 +41,13 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(fake: Tensor) -> Tensor:
+    """Minus the mean logit of what the decoder made."""
     return -1.0 * fake.mean()
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
     """‖∇ reconstruction‖ / ‖∇ adversarial‖ at the decoder's last layer, at most 10⁴ (Esser et al. 2021, eq. 7)."""
-    (straight,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
-    (opposed,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
-    weight: Tensor = (straight.norm() / (opposed.norm() + 1e-4)).clamp(0, 1e4)
+    (reconstruction_grad,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
+    (adversarial_grad,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
+    weight: Tensor = (reconstruction_grad.norm() / (adversarial_grad.norm() + 1e-4)).clamp(0, 1e4)
     return weight.detach()

@@ -5,32 +5,42 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models import ResNet, resnet18
 
-from embprobe.encoders.load import read_weights
-from embprobe.training.engine import Task
 from embprobe.errors import UserError
-from embprobe.nn.mae import IMAGENET, decay_groups
-from embprobe.nn.vit import pixels, random_crop
+from embprobe.nn.layers import decay_groups
+from embprobe.nn.weights import read_weights
+from embprobe.pixels import channel_statistics, normalised, random_crop
+from embprobe.training.engine import Task
 
 SMOOTHING = 0.1
+
+
+def build_classifier(classes: int, channels: int = 3) -> ResNet:
+    """torchvision's ResNet-18, for images of any number of channels; drawn from the global generator."""
+    network: ResNet = resnet18(num_classes=classes)
+    if channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    return network
 
 
 class Classifier(Task):
     """Cross-entropy with label smoothing on random crops, flipped if asked."""
 
-    def __init__(self, classes: int, rate: float, flip: bool) -> None:
+    def __init__(self, classes: int, rate: float, flip: bool, channels: int = 3) -> None:
         super().__init__()
         self.rate, self.flip = rate, flip
-        self.network = resnet18(num_classes=classes)
+        self.mean, self.std = channel_statistics(channels)
+        self.network = build_classifier(classes, channels)
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """AdamW; norms and biases are not decayed."""
-        return {"classifier": torch.optim.AdamW(decay_groups(self.network, 0.05), lr=self.rate, fused=True)}
+        groups = decay_groups(list(self.network.parameters()), 0.05)
+        return {"classifier": torch.optim.AdamW(groups, lr=self.rate, fused=True)}
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """One loss, and the share of the batch classified rightly."""
-        images = random_crop(pixels(batch["images"], *IMAGENET), 0.4, self.flip)
+        images = random_crop(normalised(batch["images"], self.mean, self.std), 0.4, self.flip)
         logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         self.scalars["batch_accuracy"] = (logits.argmax(1) == batch["label"]).float().mean()
         yield "classifier", nn.functional.cross_entropy(logits, batch["label"], label_smoothing=SMOOTHING)

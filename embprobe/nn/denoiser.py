@@ -1,26 +1,27 @@
-"""Denoisers by their description, and what trains them."""
+"""Denoisers by their configuration, and what trains them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from embprobe import diffusion
 from embprobe.diffusion import Objective, Schedule
-from embprobe.training.engine import Task
+from embprobe.errors import UserError
 from embprobe.nn.dit import DiT
 from embprobe.nn.unet import UNet
+from embprobe.training.engine import Task
 
 
 @dataclass(frozen=True)
-class Description:
+class DenoiserConfig:
     """What is needed to build a denoiser and its schedule again."""
 
     network: Literal["unet", "dit"]
     channels: int
-    side: int
+    grid: tuple[int, ...]
     width: int
     multipliers: tuple[int, int, int]
     depth: int
@@ -32,68 +33,90 @@ class Description:
 
     @property
     def schedule(self) -> Schedule:
+        """The noise levels and the objective."""
         return Schedule(self.objective, self.shift)
+
+    @property
+    def null_condition(self) -> Tensor | None:
+        """What a network with classes takes for no condition, as one condition: the id after the last class."""
+        return None if self.classes is None else torch.tensor(self.classes)
 
     def json(self) -> dict[str, object]:
         """The fields as JSON holds them."""
-        return asdict(self) | {"multipliers": list(self.multipliers)}
+        return asdict(self) | {"grid": list(self.grid), "multipliers": list(self.multipliers)}
+
+    @staticmethod
+    def of(json: Mapping[str, Any]) -> "DenoiserConfig":  # Any: JSON
+        """The inverse of `json`."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.items()}
+        return DenoiserConfig(**values)
 
 
-def build(description: Description) -> nn.Module:
-    """A new denoiser, (z_BdKK, time_B, label_B or None) -> prediction."""
-    if description.network == "dit":
+def build_denoiser(config: DenoiserConfig) -> nn.Module:
+    """A new denoiser, (z (B,d,*grid), time_B, condition or None) -> prediction; drawn from the global generator.
+
+    Raises UserError where the network can't take the grid.
+    """
+    if config.network == "dit":
         return DiT(
-            *(description.channels, description.side),
-            width=description.width,
-            depth=description.depth,
-            heads=max(1, description.width // 64),
-            classes=description.classes,
-            dropout=description.dropout,
+            config.channels,
+            config.grid,
+            width=config.width,
+            depth=config.depth,
+            heads=max(1, config.width // 64),
+            classes=config.classes,
+            dropout=config.dropout,
         )
+    if len(config.grid) != 2:
+        raise UserError(f"--network unet needs latents on a grid of two axes, these have {len(config.grid)}; use dit")
     return UNet(
-        description.channels,
-        width=description.width,
-        multipliers=description.multipliers,
-        classes=description.classes,
-        conditioning=description.conditioning,
-        dropout=description.dropout,
+        config.channels,
+        width=config.width,
+        multipliers=config.multipliers,
+        classes=config.classes,
+        conditioning=config.conditioning,
+        dropout=config.dropout,
     )
 
 
 class DenoiserTask(Task):
     """Trains a denoiser on batches of normalised latents.
 
-    A batch holds `row`s of `resident` (N,K,K,d), which stays on the device, or `latents` (B,K,K,d); and `label` (B,).
+    A batch holds `row`s of `resident` (N,*grid,d), which stays on the device, or `latents` (B,*grid,d); and, for a
+    conditional network, `condition` (B,…).
     """
 
     def __init__(
         self,
-        description: Description,
+        config: DenoiserConfig,
         *,
         rate: float,
         beta_2: float,
         norm: Literal["l1", "l2"],
         min_snr: float | None,
-        label_dropout: float,
+        condition_dropout: float,
         resident: Tensor | None,
     ) -> None:
         super().__init__()
-        self.network = build(description)
-        self.schedule = description.schedule
-        self.null = description.classes
+        self.network = build_denoiser(config)
+        self.schedule = config.schedule
+        self.null_condition: Tensor | None
+        self.register_buffer("null_condition", config.null_condition, persistent=False)
         self.rate, self.beta_2, self.norm, self.min_snr = rate, beta_2, norm, min_snr
-        self.label_dropout = label_dropout
+        self.condition_dropout = condition_dropout
         self.resident = resident
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """AdamW; everything decays."""
         parameters = self.network.parameters()
         return {"denoiser": torch.optim.AdamW(parameters, self.rate, (0.9, self.beta_2), weight_decay=0.01, fused=True)}
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
-        latents_BKKd = batch["latents"] if self.resident is None else self.resident[batch["row"]]
-        label_B = batch.get("label")
-        if label_B is not None and self.null is not None and self.label_dropout > 0:
-            label_B = diffusion.drop_labels(label_B, self.null, self.label_dropout)
-        clean_BdKK = latents_BKKd.permute(0, 3, 1, 2).contiguous()
-        loss = diffusion.loss(self.network, clean_BdKK, self.schedule, label_B, norm=self.norm, min_snr=self.min_snr)
+        """The loss at random times; a share of the conditions is replaced by the null condition."""
+        latents = batch["latents"] if self.resident is None else self.resident[batch["row"]]
+        condition = batch.get("condition")
+        if condition is not None and self.null_condition is not None and self.condition_dropout > 0:
+            condition = diffusion.drop_condition(condition, self.null_condition, self.condition_dropout)
+        clean = latents.movedim(-1, 1).contiguous()
+        loss = diffusion.loss(self.network, clean, self.schedule, condition, norm=self.norm, min_snr=self.min_snr)
         yield "denoiser", loss

@@ -1,23 +1,23 @@
-"""DiT denoiser: a transformer over K×K latent patches with adaptive layer norms started at zero."""
+"""DiT denoiser: a transformer over the grid of latents with adaptive layer norms started at zero."""
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from embprobe.nn.layers import cos_sin_positions, time_features
 
 
 class DiT(nn.Module):
     """Diffusion transformer, patch size 1 (Peebles & Xie 2023), with QK norms (Esser et al. 2024).
 
-    `classes` None is unconditional; label `classes` is the learned null class.
+    A condition is a class id (B,); id `classes` is the learned null class, and `classes` None is unconditional.
+    A grid may have any number of axes.
     Width 384, depth 12 and 6 heads have 32.4 M parameters at d = 16.
     """
 
     def __init__(
         self,
         channels: int,
-        side: int,
+        grid: tuple[int, ...],
         *,
         width: int = 384,
         depth: int = 12,
@@ -29,7 +29,7 @@ class DiT(nn.Module):
         self.classes = classes
         self.width = width
         self.embed = nn.Linear(channels, width)
-        self.register_buffer("positions", sincos_positions(side, width), persistent=False)
+        self.register_buffer("positions", cos_sin_positions(grid, width), persistent=False)
         self.time = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
         self.label = None if classes is None else nn.Embedding(classes + 1, width)
         self.blocks = nn.ModuleList([Block(width, heads, dropout) for _ in range(depth)])
@@ -48,20 +48,20 @@ class DiT(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, z_BdKK: Tensor, time_B: Tensor, label_B: Tensor | None = None) -> Tensor:
-        """The prediction BdKK at times in [0, 1000]; labels are needed exactly if the network has classes."""
-        if (label_B is None) != (self.label is None):
-            raise ValueError("labels are needed exactly if the network has classes")
-        x_BNw = self.embed(z_BdKK.flatten(2).mT) + self.positions
+    def forward(self, z: Tensor, time_B: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The prediction for z (B,d,*grid) at times in [0, 1000]; a condition is needed exactly if there are classes."""
+        if (condition is None) != (self.label is None):
+            raise ValueError("a condition is needed exactly if the network has classes")
+        x_BNw = self.embed(z.flatten(2).mT) + self.positions
         c_Bw = self.time(time_features(time_B, 256))
         if self.label is not None:
-            c_Bw = c_Bw + self.label(label_B)
+            c_Bw = c_Bw + self.label(condition)
         c_B1w = F.silu(c_Bw)[:, None]
         for block in self.blocks:
             x_BNw = block(x_BNw, c_B1w)
         shift, scale = self.modulation(c_B1w).chunk(2, -1)
         out_BNd = self.out(F.layer_norm(x_BNw, (self.width,)) * (1 + scale) + shift)
-        out: Tensor = out_BNd.mT.reshape(z_BdKK.shape)
+        out: Tensor = out_BNd.mT.reshape(z.shape)
         return out
 
 
@@ -91,19 +91,3 @@ class Block(nn.Module):
         q, k = self.query_norm(q.float()).to(v.dtype), self.key_norm(k.float()).to(v.dtype)
         attended: Tensor = self.project(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return attended
-
-
-def time_features(time_B: Tensor, width: int) -> Tensor:
-    """Cosines and sines (B, width) of times in [0, 1000] (Vaswani et al. 2017)."""
-    half = width // 2
-    rates = torch.exp(-math.log(10_000) * torch.arange(half, device=time_B.device, dtype=torch.float32) / half)
-    angles = time_B.float()[:, None] * rates
-    return torch.cat([angles.cos(), angles.sin()], -1)
-
-
-def sincos_positions(side: int, width: int) -> Tensor:
-    """Fixed sine-cosine positions (side², width), row by row: a half for the row, a half for the column."""
-    even = width // 4 * 2
-    row, column = torch.meshgrid(torch.arange(side).float(), torch.arange(side).float(), indexing="ij")
-    both = torch.cat([time_features(row.flatten(), even), time_features(column.flatten(), even)], -1)
-    return F.pad(both, (0, width - both.shape[-1]))

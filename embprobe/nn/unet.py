@@ -1,4 +1,4 @@
-"""UNet denoiser over K×K latents, built from diffusers' blocks."""
+"""UNet denoiser over a grid of two axes, built from diffusers' blocks."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,10 +17,10 @@ Conditioning = Literal["time", "cross"]
 class UNet(nn.Module):
     """Time-conditional UNet (Rombach et al. 2022) of three levels, with attention at the upper two and in the middle.
 
-    `classes` None is unconditional. A label enters by its embedding, trained along: added to the time embedding
-    (`time`), or of width 8 and read by cross-attention at the attention levels (`cross`). Label `classes` is the
-    learned null class.
-    Grids that can't be halved twice are padded with zeros at the right and the bottom, and the prediction is cropped.
+    A condition is a class id (B,); id `classes` is the learned null class, and `classes` None is unconditional. It
+    enters by its embedding, trained along: added to the time embedding (`time`), or of width 8 and read by
+    cross-attention at the attention levels (`cross`).
+    Sides that can't be halved twice are padded with zeros at the right and the bottom, and the prediction is cropped.
     Width 96 with multipliers 1-2-4 has 36.1 M parameters at d = 16; `cross` with 1-2-3 has 29.1 M.
     """
 
@@ -45,17 +45,17 @@ class UNet(nn.Module):
             self.body = _plain(channels, widths, dropout, classes)
         _zero_residuals(self.body)
 
-    def forward(self, z_BdKK: Tensor, time_B: Tensor, label_B: Tensor | None = None) -> Tensor:
-        """The prediction BdKK at times in [0, 1000]; labels are needed exactly if the network has classes."""
-        side = z_BdKK.shape[-1]
-        short = -side % 2 ** (LEVELS - 1)
-        padded = F.pad(z_BdKK, (0, short, 0, short)).contiguous()
+    def forward(self, z_BdHW: Tensor, time_B: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The prediction BdHW at times in [0, 1000]; a condition is needed exactly if there are classes."""
+        height, width = z_BdHW.shape[-2:]
+        multiple = 2 ** (LEVELS - 1)
+        padded = F.pad(z_BdHW, (0, -width % multiple, 0, -height % multiple)).contiguous()
         if hasattr(self, "embedding"):
-            states = self.embedding(label_B)[:, None]
+            states = self.embedding(condition)[:, None]
             out = self.body(padded, time_B, encoder_hidden_states=states, return_dict=False)[0]
         else:
-            out = self.body(padded, time_B, class_labels=label_B, return_dict=False)[0]
-        cropped: Tensor = out[..., :side, :side]
+            out = self.body(padded, time_B, class_labels=condition, return_dict=False)[0]
+        cropped: Tensor = out[..., :height, :width]
         return cropped
 
 

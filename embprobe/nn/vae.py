@@ -1,4 +1,4 @@
-"""Compress patch embeddings (K,K,D) into latents (K,K,d): a linear VAE, or one transformer layer each way around it."""
+"""Compress embeddings (*grid,D) into latents (*grid,d): a linear VAE, or one transformer layer each way around it."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -7,11 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from embprobe.nn.layers import cos_sin_positions
 from embprobe.training.engine import Task
-from embprobe.nn.dit import sincos_positions
 
 Kind = Literal["linear", "attention"]
-ACTIVE = 0.01
 
 
 class VAE(nn.Module):
@@ -19,47 +18,50 @@ class VAE(nn.Module):
 
     `linear` is one 1×1 convolution each way, D → 2d and d → D. `attention` adds one transformer layer over the grid
     before and after, as a residual that starts at zero. Embeddings are standardised per channel by the buffers
-    `mean` and `std`, for both kinds; losses and R² are in these units.
+    `mean` and `std`, for both kinds; losses and R² are in these units. A grid may have any number of axes.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, side: int, width: int, channels: int, kind: Kind, kl_weight: float) -> None:
+    def __init__(self, grid: tuple[int, ...], width: int, channels: int, kind: Kind, kl_weight: float) -> None:
         super().__init__()
         self.kl_weight = kl_weight
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
         self.to_posterior = nn.Linear(width, 2 * channels)
         self.to_embedding = nn.Linear(channels, width)
-        self.mix_in = GridLayer(side, width) if kind == "attention" else nn.Identity()
-        self.mix_out = GridLayer(side, width) if kind == "attention" else nn.Identity()
+        self.mix_in = GridLayer(grid, width) if kind == "attention" else nn.Identity()
+        self.mix_out = GridLayer(grid, width) if kind == "attention" else nn.Identity()
 
-    def standardise(self, x_BKKD: Tensor) -> Tensor:
-        return (x_BKKD - self.mean) / self.std
+    def standardise(self, x: Tensor) -> Tensor:
+        """Embeddings (…,D) at zero mean and unit variance per channel."""
+        return (x - self.mean) / self.std
 
-    def encode(self, x_BKKD: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the posterior, both (B,K,K,d)."""
-        mean, logvar = self.to_posterior(self.mix_in(self.standardise(x_BKKD))).float().chunk(2, -1)
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, both (B,*grid,d)."""
+        mean, logvar = self.to_posterior(self.mix_in(self.standardise(x))).float().chunk(2, -1)
         return mean, logvar.clamp(-30, 20)
 
-    def decode_standardised(self, z_BKKd: Tensor) -> Tensor:
-        decoded: Tensor = self.mix_out(self.to_embedding(z_BKKd)).float()
+    def decode_standardised(self, z: Tensor) -> Tensor:
+        """Standardised embeddings (B,*grid,D) of latents (B,*grid,d)."""
+        decoded: Tensor = self.mix_out(self.to_embedding(z)).float()
         return decoded
 
-    def decode(self, z_BKKd: Tensor) -> Tensor:
-        """Embeddings (B,K,K,D) in the encoder's own units."""
-        return self.decode_standardised(z_BKKd) * self.std + self.mean
+    def decode(self, z: Tensor) -> Tensor:
+        """Embeddings (B,*grid,D) in the encoder's own units."""
+        return self.decode_standardised(z) * self.std + self.mean
 
-    def loss(self, x_BKKD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(loss, squared error, KL), each summed over an image and averaged over the batch.
 
         loss = squared error + kl_weight · KL; noise comes from the global generator.
         """
-        mean, logvar = self.encode(x_BKKD)
+        image_axes = tuple(range(1, x.ndim))
+        mean, logvar = self.encode(x)
         z = mean + (logvar / 2).exp() * torch.randn_like(mean)
-        error = (self.decode_standardised(z) - self.standardise(x_BKKD)).square().sum((1, 2, 3)).mean()
-        divergence = kl(mean, logvar).sum((1, 2, 3)).mean()
+        error = (self.decode_standardised(z) - self.standardise(x)).square().sum(image_axes).mean()
+        divergence = kl(mean, logvar).sum(image_axes).mean()
         return error + self.kl_weight * divergence, error, divergence
 
     @torch.no_grad()
@@ -84,12 +86,12 @@ class VAE(nn.Module):
 
 
 class GridLayer(nn.Module):
-    """One pre-norm transformer layer over the K×K grid (Vaswani et al. 2017), the identity at its start."""
+    """One pre-norm transformer layer over the grid (Vaswani et al. 2017), the identity at its start."""
 
-    def __init__(self, side: int, width: int) -> None:
+    def __init__(self, grid: tuple[int, ...], width: int) -> None:
         super().__init__()
         self.heads = next(h for h in (max(1, width // 64), 8, 4, 2, 1) if width % h == 0)
-        self.register_buffer("positions", sincos_positions(side, width), persistent=False)
+        self.register_buffer("positions", cos_sin_positions(grid, width), persistent=False)
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
@@ -98,14 +100,14 @@ class GridLayer(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x_BKKD: Tensor) -> Tensor:
-        x_BND = x_BKKD.flatten(1, 2)
+    def forward(self, x: Tensor) -> Tensor:
+        x_BND = x.flatten(1, -2)
         packed = self.qkv(self.norm_1(x_BND) + self.positions).unflatten(-1, (3, self.heads, -1))
         q, k, v = packed.permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x_BND = x_BND + self.project(attended)
         x_BND = x_BND + self.mlp(self.norm_2(x_BND))
-        out: Tensor = x_BND.reshape(x_BKKD.shape)
+        out: Tensor = x_BND.reshape(x.shape)
         return out
 
 
@@ -114,14 +116,8 @@ def kl(mean: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
 
 
-def explained(covariance: Tensor, channels: int) -> float:
-    """Share of variance kept by the first principal components of a covariance (D,D): the R² of PCA-d."""
-    values = torch.linalg.eigvalsh(covariance.double())
-    return float(values[-channels:].sum() / values.sum())
-
-
 class VAETask(Task):
-    """Trains a VAE on batches of `embeddings` (B,K,K,D) by Adam; `held_out` serves rates that fall on a plateau."""
+    """Trains a VAE on batches of `embeddings` (B,*grid,D) by Adam; `held_out` serves rates that fall on a plateau."""
 
     def __init__(self, vae: VAE, rate: float, held_out: Tensor | None = None) -> None:
         super().__init__()
@@ -156,18 +152,18 @@ class Explained:
         self.count = 0
         self.sums = torch.zeros(3, len(std_D), dtype=torch.float64, device=std_D.device)
 
-    def add(self, truth_BKKD: Tensor, error_BKKD: Tensor) -> None:
-        """Takes standardised embeddings and the errors of their reconstructions."""
-        truth, error = truth_BKKD.flatten(0, 2).double(), error_BKKD.flatten(0, 2).double()
+    def add(self, truth: Tensor, error: Tensor) -> None:
+        """Takes standardised embeddings (B,*grid,D) and the errors of their reconstructions."""
+        truth, error = truth.flatten(0, -2).double(), error.flatten(0, -2).double()
         self.count += len(truth)
         self.sums += torch.stack([truth.sum(0), truth.square().sum(0), error.square().sum(0)])
 
     def r2(self) -> tuple[float, float]:
         """R² in standardised and in raw units."""
         total, square, error = self.sums
-        spread = square - total.square() / self.count
-        standardised = 1 - error.sum() / spread.sum()
-        raw = 1 - (error * self.variance_D).sum() / (spread * self.variance_D).sum()
+        total_square = square - total.square() / self.count
+        standardised = 1 - error.sum() / total_square.sum()
+        raw = 1 - (error * self.variance_D).sum() / (total_square * self.variance_D).sum()
         return float(standardised), float(raw)
 
 

@@ -6,10 +6,11 @@ import torch
 from embprobe.nn.adversarial import PatchDiscriminator, adaptive_weight, discriminator_loss, generator_loss
 
 
-@pytest.mark.parametrize("size", [8, 24, 64])
-def test_every_image_size_gives_a_map_of_logits(size: int) -> None:
-    logits = PatchDiscriminator(size, width=4)(torch.randn(2, 3, size, size))
-    assert logits.shape[:2] == (2, 1) and logits.shape[2] >= 1
+@pytest.mark.parametrize("size", [(8, 8), (24, 24), (64, 64), (16, 48)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_image_size_gives_a_map_of_logits(size: tuple[int, int], channels: int) -> None:
+    logits = PatchDiscriminator(size, width=4, channels=channels)(torch.randn(2, channels, *size))
+    assert logits.shape[:2] == (2, 1) and min(logits.shape[2:]) >= 1
 
 
 def test_the_hinge_rests_where_both_sides_are_sure() -> None:

@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 
 from embprobe.errors import UserError
-from embprobe.nn.perceptual import WIDTHS, ClassifierFeatures, Lpips, Trunk, _squeezenet, _vgg, load_lpips
+from embprobe.nn.classifier import build_classifier
+from embprobe.nn.perceptual import SLICES, WIDTHS, ClassifierFeatures, Lpips, Trunk, load_lpips, untrained_trunk
 
 TRUNKS: list[Trunk] = ["lpips-vgg", "lpips-squeeze"]
 
 
 def trunk_weights(trunk: Trunk) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    body = _vgg() if trunk == "lpips-vgg" else _squeezenet()
-    return {f"features.{k}": v for k, v in body.state_dict().items()}
+    return {f"features.{k}": v for k, v in untrained_trunk(trunk).state_dict().items()}
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
@@ -43,9 +44,16 @@ def test_the_trunks_have_torchvisions_key_names() -> None:
     assert {int(k.split(".")[1]) for k in squeeze} == {0, 3, 4, 6, 7, 9, 10, 11, 12}
 
 
-def test_the_squeezenet_does_not_pad_its_first_convolution() -> None:
-    first = next(Lpips("lpips-squeeze", trunk_weights("lpips-squeeze")).features(torch.zeros(1, 3, 33, 33)))
-    assert first.shape == (1, 64, 16, 16)
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_features_are_torchvisions_own_activations(trunk: Trunk) -> None:
+    weights = trunk_weights(trunk)
+    model = torchvision.models.vgg16() if trunk == "lpips-vgg" else torchvision.models.squeezenet1_1()
+    model.features.load_state_dict({k.removeprefix("features."): v for k, v in weights.items()})
+    x = torch.randn(1, 3, 48, 64)
+    features = list(Lpips(trunk, weights).features(x))
+    assert [f.shape[1] for f in features] == list(WIDTHS[trunk])
+    for end, ours in zip(SLICES[trunk], features, strict=True):
+        assert torch.equal(ours, model.eval().features[:end](x))
 
 
 def test_gradients_reach_the_image_and_not_the_trunk() -> None:
@@ -65,6 +73,14 @@ def test_a_classifier_with_torchvisions_keys_serves_as_trunk() -> None:
     assert distance(image, image).item() == 0 and distance(image, other).item() > 0
 
 
+def test_images_of_other_channels_than_the_trunks_are_refused() -> None:
+    grey = torch.rand(1, 1, 32, 32)
+    with pytest.raises(UserError, match="3 channels, these have 1"):
+        Lpips("lpips-squeeze", trunk_weights("lpips-squeeze"))(grey, grey)
+    own = ClassifierFeatures(build_classifier(2, channels=1).state_dict())
+    assert own(grey, torch.rand(1, 1, 32, 32)).item() > 0
+
+
 def test_a_missing_or_foreign_file_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"vgg16-397923af\.pth.*--perceptual-weights"):
         load_lpips("lpips-vgg", None, None)
@@ -73,5 +89,5 @@ def test_a_missing_or_foreign_file_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not hold"):
         load_lpips("lpips-vgg", foreign, None)
     foreign.write_bytes(b"not weights")
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="not loaded"):
         load_lpips("lpips-vgg", foreign, None)

@@ -16,15 +16,25 @@ def test_the_papers_network_has_36_1_million_parameters() -> None:
         assert parameters(UNet(16, multipliers=(1, 2, 3), classes=3, conditioning="cross")) == 29_055_408
 
 
-@pytest.mark.parametrize("side", [4, 7, 8, 14, 16, 37])
-def test_any_grid_and_any_width_of_latents(side: int) -> None:
+@pytest.mark.parametrize("grid", [(4, 4), (7, 7), (14, 14), (37, 37), (5, 12), (8, 3)])
+def test_any_grid_and_any_width_of_latents(grid: tuple[int, int]) -> None:
     network = UNet(3, width=8)
-    out = network(torch.randn(2, 3, side, side), torch.tensor([0.0, 999.0]))
-    assert out.shape == (2, 3, side, side)
+    out = network(torch.randn(2, 3, *grid), torch.tensor([0.0, 999.0]))
+    assert out.shape == (2, 3, *grid)
+
+
+def test_height_and_width_are_padded_apart() -> None:
+    torch.manual_seed(0)
+    network = UNet(3, width=8).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    z, time = torch.randn(1, 3, 8, 6), torch.tensor([100.0])
+    wide = network(torch.nn.functional.pad(z, (0, 2)), time)
+    torch.testing.assert_close(network(z, time), wide[..., :6])
 
 
 @pytest.mark.parametrize("conditioning", ["time", "cross"])
-def test_the_label_matters_once_the_output_layer_is_not_zero(conditioning: str) -> None:
+def test_the_condition_matters_once_the_output_layer_is_not_zero(conditioning: str) -> None:
     torch.manual_seed(0)
     network = UNet(3, width=8, classes=2, conditioning=conditioning)  # type: ignore[arg-type]
     for parameter in network.parameters():

@@ -1,0 +1,86 @@
+"""The one reader of weights files that others made: nothing in them is run, and every tensor must fit."""
+
+import pickle
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from embprobe.errors import UserError
+
+IGNORED_KEYS = ("head", "fc_norm", "decoder", "mask_token", "predictor", "attn_pool")  # patch tokens don't need them
+WRAPPERS = (
+    "target_encoder",
+    "model",
+    "state_dict",
+    "encoder",
+)  # where official files keep the network, first one first
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file; official I-JEPA and MAE files are unwrapped (the target encoder, the model).
+
+    Nothing in the file is executed. Raises UserError for a file that is not there, not weights, or holds code.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no weights file {path}; check the path")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(str(path)))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path} holds more than tensors (code, perhaps) and is not loaded; save its state dict alone"
+        ) from None
+    except Exception as error:  # safetensors and torch raise many kinds; whatever it was, the file is no weights file
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"{path} is no weights file that can be read ({reason})") from None
+    for key in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"{path} holds no state dict; give a file of named tensors")
+    return {str(k).removeprefix("module.").removeprefix("backbone."): v for k, v in content.items()}
+
+
+def load_into(network: nn.Module, path: Path) -> None:
+    """Loads a weights file into a ViT; every parameter that patch tokens depend on must be there. Raises UserError."""
+    try:
+        state = _as_timm_names_them(network, read_weights(path))
+        state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        own = network.state_dict()
+        if "cls_token" not in own and "cls_token" in state:
+            raise UserError(
+                f"{path} was made with a class token, this network has none; name the timm model it belongs to"
+            )
+        wrong = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+        missing = [k for k in own if k not in state and not k.startswith(_ignored(network))]
+        surplus = [k for k in state if k not in own and not k.startswith(IGNORED_KEYS)]
+    except (KeyError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{path} does not fit this network ({error})") from None
+    if wrong or missing or surplus:
+        reasons = [f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}" for k in wrong[:1]]
+        reasons += [f"{k} is missing" for k in missing[:1]] + [f"{k} is not of it" for k in surplus[:1]]
+        raise UserError(f"{path} does not fit this network: {'; '.join(reasons)}")
+    network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+
+
+def uses_fc_norm(network: nn.Module) -> bool:
+    """Whether the network normalises only after pooling (EVA-02, BEiT): then that norm is applied to each token."""
+    return isinstance(getattr(network, "norm", None), nn.Identity) and not isinstance(
+        getattr(network, "fc_norm", nn.Identity()), nn.Identity
+    )
+
+
+def _ignored(network: nn.Module) -> tuple[str, ...]:
+    return tuple(k for k in IGNORED_KEYS if k != "fc_norm") if uses_fc_norm(network) else IGNORED_KEYS
+
+
+def _as_timm_names_them(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Official names and shapes as timm has them, by the model family's own filter, where it has one."""
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    return state if convert is None else dict(convert(dict(state), network))

@@ -1,0 +1,95 @@
+"""Images as numbers: between u8 and float, resized, standardised, cropped, cut into patches."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from embprobe.errors import UserError
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and std of RGB in [0, 1] over ImageNet."""
+
+
+def channel_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) that images of so many channels are standardised by: ImageNet's for RGB, else 0.5 and 0.5."""
+    return IMAGENET if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
+
+
+def preprocess(
+    images_BHWC: Tensor, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...], how: str
+) -> Tensor:
+    """u8 images → standardised f32 (B,C,*size), resized by the interpolation `how`.
+
+    Resizing is antialiased and ends in whole u8 steps, as image files hold. Raises UserError where the images have
+    another number of channels than `mean`.
+    """
+    check_channels(images_BHWC.shape[-1], len(mean))
+    return _standardised(_resized(images_BHWC, size, how), mean, std)
+
+
+def normalised(images_BHWC: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """u8 images → standardised f32 (B,C,H,W) at their own size."""
+    return _standardised(images_BHWC.permute(0, 3, 1, 2).float(), mean, std)
+
+
+def check_channels(given: int, wanted: int) -> None:
+    """Raises UserError unless the images have as many channels as the network takes."""
+    if given != wanted:
+        raise UserError(
+            f"the images have {given} channel{'s' * (given != 1)} and this network takes {wanted}; give one made for such "
+            "images (an encoder: pixels, random:vit-… or a pretrain artefact; a judge: a classify artefact)"
+        )
+
+
+def resized(images_BHWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """u8 images at another height and width: antialiased bicubic, back to u8."""
+    x = _resized(torch.from_numpy(images_BHWC), size, "bicubic")
+    return x.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def to_signed(images_BHWC: Tensor, size: tuple[int, int]) -> Tensor:
+    """u8 images as f32 (B,C,*size) in [-1, 1]; resized by an antialiased bicubic, in whole u8 steps."""
+    return _resized(images_BHWC, size, "bicubic") / 127.5 - 1
+
+
+def to_u8(images_BCHW: Tensor) -> Tensor:
+    """Images in [-1, 1] as u8 (B,H,W,C)."""
+    return ((images_BCHW.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def patchify(images_BCHW: Tensor, patch: int) -> Tensor:
+    """(B,C,H,W) → (B, L, patch²·C), patches in reading order; both sides are multiples of `patch`."""
+    count, channels, height, width = images_BCHW.shape
+    grid = images_BCHW.reshape(count, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(count, -1, patch * patch * channels)
+
+
+def random_crop(images_BCHW: Tensor, low: float, flip: bool) -> Tensor:
+    """Random resized crops, (B,C,H,W) → the same: area `low` to 1, bilinear; mirrored half of the time if asked.
+
+    The crop's aspect is 3/4 to 4/3 of the image's own. Draws from the global generator.
+    """
+    count = images_BCHW.shape[0]
+    area = torch.empty(count).uniform_(low, 1.0)
+    ratio = torch.exp(torch.empty(count).uniform_(-0.2877, 0.2877))
+    width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
+    x, y = (torch.rand(count) * 2 - 1) * (1 - width), (torch.rand(count) * 2 - 1) * (1 - height)
+    sign = torch.where(torch.rand(count) < 0.5, -1.0, 1.0) if flip else torch.ones(count)
+    zero = torch.zeros(count)
+    theta = torch.stack([torch.stack([width * sign, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
+    grid = F.affine_grid(theta.to(images_BCHW), list(images_BCHW.shape), align_corners=False)
+    return F.grid_sample(images_BCHW, grid, padding_mode="reflection", align_corners=False)
+
+
+def _resized(images_BHWC: Tensor, size: tuple[int, int], how: str) -> Tensor:
+    """f32 (B,C,*size) in whole u8 steps."""
+    x = images_BHWC.permute(0, 3, 1, 2).float()
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, tuple(size), mode=how, antialias=True, align_corners=False).round().clamp(0, 255)
+
+
+def _standardised(x_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    scaled = x_BCHW / 255
+    return (scaled - scaled.new_tensor(mean)[:, None, None]) / scaled.new_tensor(std)[:, None, None]

@@ -1,0 +1,78 @@
+"""Denoisers built from a configuration, on grids of any shape."""
+
+import json
+
+import pytest
+import torch
+
+from embprobe.diffusion import noise_blocks, sample
+from embprobe.errors import UserError
+from embprobe.nn.denoiser import DenoiserConfig, DenoiserTask, build_denoiser
+
+
+def config(network: str, grid: tuple[int, ...], classes: int | None = None) -> DenoiserConfig:
+    return DenoiserConfig(
+        network=network,  # type: ignore[arg-type]
+        channels=3,
+        grid=grid,
+        width=16,
+        multipliers=(1, 1, 2),
+        depth=1,
+        conditioning="time",
+        classes=classes,
+        dropout=0.0,
+        objective="flow",
+        shift=1.0,
+    )
+
+
+def test_a_configuration_comes_back_from_json() -> None:
+    one = config("unet", (4, 6), 5)
+    assert DenoiserConfig.of(json.loads(json.dumps(one.json()))) == one
+
+
+@pytest.mark.parametrize(("network", "grid"), [("unet", (3, 6)), ("dit", (3, 6)), ("dit", (2, 3, 4)), ("dit", (5,))])
+@pytest.mark.parametrize("classes", [None, 2])
+def test_any_grid_is_trained_on_and_sampled_from(network: str, grid: tuple[int, ...], classes: int | None) -> None:
+    torch.manual_seed(0)
+    settings = config(network, grid, classes)
+    resident = torch.randn(6, *grid, 3)
+    task = DenoiserTask(
+        settings, rate=1e-3, beta_2=0.95, norm="l2", min_snr=None, condition_dropout=0.5, resident=resident
+    )
+    batch = {"row": torch.tensor([0, 3])}
+    condition = None if classes is None else torch.tensor([0, 1])
+    if condition is not None:
+        batch["condition"] = condition
+    [(_, loss)] = task.losses(batch, 0)
+    loss.backward()
+    assert loss.isfinite()
+    with torch.no_grad():
+        z = sample(task.network.eval(), noise_blocks(0, 0, 2, (3, *grid)), settings.schedule, "dpm++", 3, condition)
+    assert z.shape == (2, 3, *grid) and z.isfinite().all()
+
+
+def test_with_every_condition_dropped_the_condition_does_not_matter() -> None:
+    task = DenoiserTask(
+        config("dit", (2, 2), 4), rate=1e-3, beta_2=0.9, norm="l2", min_snr=None, condition_dropout=0.999, resident=None
+    )
+    for parameter in task.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    losses = []
+    for label in (0, 3):
+        torch.manual_seed(1)
+        [(_, loss)] = task.losses({"latents": torch.ones(8, 2, 2, 3), "condition": torch.full((8,), label)}, 0)
+        losses.append(float(loss))
+    assert losses[0] == losses[1]
+
+
+def test_the_null_condition_is_no_part_of_a_checkpoint() -> None:
+    task = DenoiserTask(
+        config("dit", (2, 2), 4), rate=1e-3, beta_2=0.9, norm="l2", min_snr=None, condition_dropout=0.1, resident=None
+    )
+    assert task.null_condition == 4 and "null_condition" not in task.state_dict()
+
+
+def test_a_unet_needs_two_axes() -> None:
+    with pytest.raises(UserError, match=r"two axes.*use dit"):
+        build_denoiser(config("unet", (2, 3, 4)))

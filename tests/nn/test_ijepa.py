@@ -1,0 +1,91 @@
+"""I-JEPA's masks, its predictor and the encoder that follows."""
+
+import torch
+
+from embprobe.nn.ijepa import IJEPA, Predictor, group_contexts, sample_masks
+from embprobe.nn.vit import VisionTransformer, build_vit, vit_config
+
+
+def batch(size: tuple[int, int] = (32, 32), channels: int = 3) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {"images": torch.randint(0, 256, (8, *size, channels), generator=generator).to(torch.uint8)}
+
+
+def small(size: tuple[int, int] = (32, 32), channels: int = 3) -> VisionTransformer:
+    torch.manual_seed(0)
+    return build_vit(vit_config(size, 4, 16, 2, 2, channels))
+
+
+def test_context_and_targets_never_share_a_patch() -> None:
+    torch.manual_seed(0)
+    for grid in ((14, 14), (7, 28)):
+        for _ in range(20):
+            targets, keep = sample_masks(32, grid)
+            assert targets.shape[0] == 4 and keep.shape == (32, 196)
+            assert 0.1 * 196 <= targets.shape[2] <= 0.25 * 196  # scale 0.15-0.2, in whole patches
+            for block in targets:
+                assert not keep.gather(1, block).any()
+
+
+def test_a_target_is_a_block_of_the_grid() -> None:
+    torch.manual_seed(0)
+    targets, _ = sample_masks(16, (6, 10))
+    for place in targets.flatten(0, 1):
+        rows, columns = place // 10, place % 10
+        assert len(place) == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+        assert rows.max() < 6
+
+
+def test_every_image_is_in_one_context_group_with_its_own_patches() -> None:
+    torch.manual_seed(0)
+    _, keep = sample_masks(30, (8, 8))
+    groups = group_contexts(keep, 4)
+    assert sorted(int(r) for rows, _ in groups for r in rows) == list(range(30))
+    for rows, index in groups:
+        assert keep[rows].gather(1, index).all()
+
+
+def test_the_target_encoder_follows_and_never_learns_by_gradient() -> None:
+    task = IJEPA(small(), 1e-3, 100, width=8, depth=1)
+    task.optimisers()
+    [(_, loss)] = list(task.losses(batch(), 0))
+    loss.backward()
+    assert all(p.grad is None for p in task.network.parameters())
+    assert all(p.grad is not None for p in task.predictor.parameters())
+    with torch.no_grad():
+        for p in task.context.parameters():
+            p.add_(1.0)
+    assert task.network.pos_embed is not None
+    before = task.network.pos_embed.clone()
+    task.after(1)
+    moved = (task.network.pos_embed - before).mean()
+    momentum = task.momentum + (1 - task.momentum) * 0.01
+    torch.testing.assert_close(moved, torch.tensor(1 - momentum), rtol=1e-3, atol=1e-5)
+
+
+def test_every_trained_parameter_is_optimised_once() -> None:
+    task = IJEPA(small(), 1e-3, 100, width=8, depth=1)
+    optimised = [id(p) for group in task.optimisers()["ijepa"].param_groups for p in group["params"]]
+    assert sorted(optimised) == sorted(id(p) for p in task.parameters() if p.requires_grad)
+
+
+def test_images_that_are_neither_square_nor_rgb_serve_as_well() -> None:
+    task = IJEPA(small((16, 48), 1), 1e-3, 100, width=8, depth=1)
+    task.optimisers()
+    [(_, loss)] = list(task.losses(batch((16, 48), 1), 0))
+    assert loss.isfinite()
+
+
+def test_a_prediction_depends_on_where_its_target_is() -> None:
+    torch.manual_seed(0)
+    predictor = Predictor((4, 6), 16, width=8, depth=1)
+    tokens, places = torch.randn(2, 5, 16), torch.arange(5).expand(2, -1)
+    targets = torch.tensor([[[10, 11], [10, 11]], [[20, 21], [20, 21]]])
+    predicted = predictor(tokens, places, targets)
+    assert predicted.shape == (4, 2, 16)
+    assert not torch.allclose(predicted[:2], predicted[2:])
+
+
+def test_the_momentums_horizon_is_a_twentieth_of_a_short_run() -> None:
+    assert IJEPA(small(), 1e-3, 400, width=8, depth=1).momentum == 0.95
+    assert IJEPA(small(), 1e-3, 100_000, width=8, depth=1).momentum == 0.996
