@@ -1,9 +1,194 @@
-"""temporary"""
-GRAMMAR = "x"
-def check_name(s): ...
-def is_control(s): return s.startswith(("pixels","random:"))
-def full_name(s): return s
-def draws(s): return s.startswith("random:")
-def family_version(s): return None
-def hub_file(s, *, download): return None
-def is_known(s): return True
+"""How encoders are named: short names, the grammar of all others, families of other packages. No torch in here."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from embprobe.errors import UserError, did_you_mean
+
+GROUP = "embprobe.encoders"
+WEIGHTS_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ShortName:
+    """A published encoder that has a name of its own here."""
+
+    short: str
+    timm: str
+    size: int  # side of its input in pixels
+    patch: int
+    width: int
+    licence: str  # of the weights
+
+
+SHORT_NAMES = {
+    row.short: row
+    for row in (
+        ShortName("mae", "vit_huge_patch14_224.mae", 224, 14, 1280, "CC BY-NC 4.0"),
+        ShortName("ijepa", "vit_huge_patch14_gap_224.in1k_ijepa", 224, 14, 1280, "CC BY-NC 4.0"),
+        ShortName("dinov2", "vit_base_patch14_dinov2.lvd142m", 518, 14, 768, "Apache-2.0"),
+        ShortName("dinov3", "vit_base_patch16_dinov3.lvd1689m", 256, 16, 768, "DINOv3 License"),
+        ShortName("siglip2", "vit_base_patch16_siglip_224.v2_webli", 224, 16, 768, "Apache-2.0"),
+        ShortName("supervised", "vit_base_patch16_224.augreg2_in21k_ft_in1k", 224, 16, 768, "Apache-2.0"),
+    )
+}
+GRAMMAR = f"{', '.join(SHORT_NAMES)}, timm:NAME, a pretrain artefact, pixels[:PATCH], random:NAME"
+SIZED = re.compile(r"vit-(\d+)x(\d+)-h(\d+)-p(\d+)")
+"""vit-WIDTHxDEPTH-hHEADS-pPATCH, which follows the size and the channels of the images."""
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """What is known of an encoder before it is loaded; None where it depends on the images or the package."""
+
+    name: str
+    source: str
+    size: int | None
+    grid: int | None
+    width: int | None
+    licence: str | None
+    here: bool | None  # whether the weights are on this machine; None where there are none to have
+
+
+def check_name(source: str) -> None:
+    """Raises UserError unless the name follows the grammar; looks nothing up and imports no model."""
+    if source in SHORT_NAMES or source == "pixels":
+        return
+    prefix, _, rest = source.partition(":")
+    if rest and (prefix in ("timm", "random", "pixels") or prefix in families()):
+        return
+    known = [*SHORT_NAMES, "pixels", "random:", "timm:", *(f"{name}:" for name in families())]
+    others = "".join(f", {name}:NAME" for name in families())
+    raise UserError(f'encoder "{source}" is unknown{did_you_mean(source, known)} (known: {GRAMMAR}{others})')
+
+
+def full_name(source: str) -> str:
+    """The one name of an encoder: `mae`, `timm:mae` and `timm:vit_huge_patch14_224.mae` all give the last.
+
+    Raises UserError for a name outside the grammar.
+    """
+    check_name(source)
+    name = timm_name(source)
+    return source if name is None else f"timm:{name}"
+
+
+def timm_name(source: str) -> str | None:
+    """timm's own name of an encoder; None for one that is not timm's, or has no weights of timm's."""
+    name = source.removeprefix("timm:")
+    if name in SHORT_NAMES:
+        return SHORT_NAMES[name].timm
+    return name if source.startswith("timm:") else None
+
+
+def is_control(source: str) -> bool:
+    """Whether it learned nothing: raw pixels, or a network as it was drawn."""
+    return source.partition(":")[0] in ("pixels", "random")
+
+
+def draws(source: str) -> bool:
+    """Whether a seed decides what it is."""
+    return source.startswith("random:")
+
+
+@cache
+def families() -> dict[str, EntryPoint]:
+    """Encoders of other packages by the prefix of their names.
+
+    A package offers one as an entry point of the group `embprobe.encoders`: NAME = "module:function", where
+    function(name, *, image_size, channels, weights, seed) gives the Encoder of `NAME:name`.
+    """
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def family_of(source: str) -> EntryPoint | None:
+    """The family of another package that the name belongs to; None for embprobe's own."""
+    return families().get(source.partition(":")[0]) if ":" in source else None
+
+
+def family_version(source: str) -> str | None:
+    """distribution==version of the package whose family the name belongs to; None for embprobe's own."""
+    family = family_of(source)
+    if family is None or family.dist is None:
+        return None
+    return f"{family.dist.name}=={family.dist.version}"
+
+
+def known_encoders() -> list[EncoderRow]:
+    """Every encoder that has a name, and each family of names; touches no network."""
+    rows = [
+        EncoderRow(
+            *(row.short, f"timm:{row.timm}", row.size, row.size // row.patch, row.width, row.licence),
+            here=hub_file(row.short, download=False) is not None,
+        )
+        for row in SHORT_NAMES.values()
+    ]
+    rows.append(EncoderRow("timm:NAME", "any ViT of timm", None, None, None, None, None))
+    rows.append(EncoderRow("pixels[:PATCH]", "the images' own patches", None, None, None, None, None))
+    rows.append(EncoderRow("random:NAME", "an untrained ViT, of timm or vit-96x4-h4-p8", None, None, None, None, None))
+    for name in families():
+        rows.append(EncoderRow(f"{name}:NAME", family_version(f"{name}:") or name, None, None, None, None, None))
+    return rows
+
+
+# ---- weights of timm models, from the Hugging Face hub
+
+
+def hub_file(source: str, *, download: bool) -> Path | None:
+    """The weights file of a timm encoder on this machine, fetched if asked; None for other encoders, or if absent.
+
+    Looks into the Hugging Face cache first, which needs neither torch nor a network. Raises UserError for a name that
+    timm does not know and for a file that can't be fetched.
+    """
+    name = timm_name(source)
+    if name is None:
+        return None
+    cached = _cached(f"timm/{name}")
+    if cached is not None or not download:
+        return cached
+    repository = _repository(name)
+    return _cached(repository) or _fetched(name, repository)
+
+
+def _cached(repository: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        file = try_to_load_from_cache(repository, WEIGHTS_FILE)
+    except ValueError:  # no name that a repository can have
+        return None
+    return Path(file) if isinstance(file, str) else None
+
+
+def _repository(name: str) -> str:
+    """The hub's repository of a timm model, whose tag may be left out."""
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        raise UserError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:
+        config = None
+    if config is None:
+        raise UserError(f"timm has no weights for {name!r}; give a file with --weights, or use random:{name}")
+    repository: str = config.hf_hub_id or f"timm/{name}"
+    return repository
+
+
+def _fetched(name: str, repository: str) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, WEIGHTS_FILE), timeout=10)  # fails at once without a network
+        return Path(hf_hub_download(repository, WEIGHTS_FILE))
+    except Exception as error:  # httpx, OSError and the hub's own: whatever it was, the file is not here
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"the weights of {name} could not be fetched ({reason}); download {WEIGHTS_FILE} of {repository} from "
+            "huggingface.co where there is a network and give the file with --weights"
+        ) from None

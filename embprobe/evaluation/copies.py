@@ -1,23 +1,24 @@
-"""Samples against single training images, and against all of them without a decoder between: pixels, a judge, latents."""
+"""Samples against single training images, and latents against latents with no decoder between."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from embprobe.diffusion import latent_scale
-from embprobe.evaluation.judges import resized
-from embprobe.evaluation.features import Rows, spread
-from embprobe.evaluation.figures import Figure, figure
+from embprobe.evaluation.features import ImageRows
+from embprobe.evaluation.figures import estimate
+from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.frechet import frechet_distance, frechet_jackknife
 from embprobe.metrics.intervals import GROUPS, group_of
 from embprobe.metrics.memorisation import memorisation, nearest
-from embprobe.store import Artefact, Json
+from embprobe.pixels import resized
+from embprobe.store import Json
+from embprobe.views import Features, Images, Samples, blocks, seeded_subset
 
 BLOCK = 2048  # rows read at once
-PIXELS = 32  # side at which pixels are compared
+PIXELS = 32  # longer side at which pixels are compared
 WORST = 16  # samples listed
 DIRECTIONS = 64  # principal directions of the training latents
 
@@ -31,98 +32,103 @@ class Space:
 
     def blocks(self, rows: np.ndarray) -> Iterator[Tensor]:
         """Vectors (B,D) of real images, in the order of the rows."""
-        return (self.real(rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK))
+        return (self.real(part) for part in blocks(rows, BLOCK))
 
 
-def pixels(samples: Rows, images: Artefact) -> Space:
-    """Pixels in [0, 1], both sets at the samples' size and then at most 32 px, antialiased."""
-    array = images.array("images")
+def pixel_space(samples: ImageRows, images: Images) -> Space:
+    """Pixels in [0, 1], both sets at the samples' size and then with at most 32 px a side, antialiased."""
+    scale = min(1.0, PIXELS / max(samples.size))
+    small = (max(1, round(samples.size[0] * scale)), max(1, round(samples.size[1] * scale)))
 
-    def small(found: np.ndarray) -> Tensor:
-        sized = found if found.shape[1] == samples.size else resized(found, samples.size)
-        sized = sized if samples.size <= PIXELS else resized(sized, PIXELS)
-        return torch.from_numpy(sized).flatten(1).float() / 255
+    def vectors(pictures: np.ndarray) -> Tensor:
+        for size in (samples.size, small):
+            pictures = pictures if pictures.shape[1:3] == size else resized(pictures, size)
+        return torch.from_numpy(pictures).flatten(1).float() / 255
 
-    parts = [small(part) for part in samples.batches()]
-    return Space(torch.cat(parts), lambda rows: small(array.take(rows)))
+    parts = [vectors(samples.read(range(s, s + BLOCK))) for s in range(0, len(samples.rows), BLOCK)]
+    return Space(torch.cat(parts), lambda rows: vectors(images.array.take(rows)))
 
 
-def judged(features_MF: Tensor, real: Artefact) -> Space:
+def judge_space(features_MF: Tensor, real: Features) -> Space:
     """A judge's features, kept in a features artefact."""
-    kept = {key: real.array(f"{key}_rows").read() for key in ("train", "held_out") if real.has(f"{key}_rows")}
+    kept = {name: real.rows(name) for name in real.sets}
 
-    def features(rows: np.ndarray) -> Tensor:
-        key = next(k for k, v in kept.items() if np.isin(rows[:1], v).all())
-        return torch.from_numpy(real.array(f"{key}_features").take(np.searchsorted(kept[key], rows)))
+    def vectors(rows: np.ndarray) -> Tensor:
+        name = next(k for k, v in kept.items() if np.isin(rows, v).all())
+        return torch.from_numpy(real.features(name).take(np.searchsorted(kept[name], rows)))
 
-    return Space(features_MF, features)
+    return Space(features_MF, vectors)
 
 
-def latents(samples: Artefact, rows: np.ndarray) -> Space:
+def latent_space(samples: Samples, rows: np.ndarray) -> Space:
     """Latents as the denoiser sees them, each channel normalised, all positions side by side."""
-    compressed = samples.inputs["denoiser"].inputs["latents"]
-    mean, std = (compressed.array(name).read() for name in ("mean", "std"))
-    scale, array = latent_scale(std), compressed.array("latents")
-
-    def flat(found: np.ndarray) -> Tensor:
-        return torch.from_numpy((found - mean.astype(np.float32)) / scale).flatten(1)
-
-    return Space(flat(samples.array("latents").take(rows)), lambda wanted: flat(array.floats(wanted)))
+    latents = samples.denoiser.latents
+    drawn = latents.scale.normalised(samples.latents.take(rows))
+    return Space(
+        torch.from_numpy(drawn).flatten(1), lambda wanted: torch.from_numpy(latents.normalised(wanted)).flatten(1)
+    )
 
 
-def memorised(space: Space, places: np.ndarray, train: np.ndarray, held: np.ndarray) -> dict[str, Json]:
+def search_copies(space: Space, places: np.ndarray, train: np.ndarray, held: np.ndarray) -> dict[str, Json]:
     """The test for copying, and the samples nearest to a training image; `places`: rows in the samples artefact."""
     to_train = nearest(space.samples, space.blocks(train))
     to_held = nearest(space.samples, space.blocks(held))
-    found = memorisation(to_train, to_held, len(train), len(held))
-    worst = found.ratio.argsort()[:WORST]
-    listed = [
-        [int(places[i]), int(train[to_train.row[i, 0]]), float(found.ratio[i])] for i in worst.tolist()
-    ]  # fmt: skip
-    share, low, high = found.share
+    test = memorisation(to_train, to_held, len(train), len(held))
+    worst = test.ratio.argsort()[:WORST].tolist()
+    share, low, high = test.share
     return {
-        "p": found.p,
-        "p_all": found.p_all,
-        "p_near": found.p_near,
-        "nearer": found.nearer,
-        "expected": found.expected,
-        "copies": found.copies,
-        "count": len(found.ratio),
+        "p": test.p,
+        "p_all": test.p_all,
+        "p_near": test.p_near,
+        "nearer": test.nearer,
+        "expected": test.expected,
+        "copies": test.copies,
+        "count": len(test.ratio),
         "share": share,
         "low": low,
         "high": high,
         "train": len(train),
         "held_out": len(held),
-        "worst": listed,
+        "worst": [[int(places[i]), int(train[to_train.row[i, 0]]), float(test.ratio[i])] for i in worst],
     }
 
 
-def latent_distance(space: Space, train: np.ndarray, held: np.ndarray, seed: int) -> dict[str, Figure]:
+def latent_distance(space: Space, train: np.ndarray, held: np.ndarray, seed: int) -> Estimate | None:
     """Fréchet distance of latents in units of its own floor, that of real held-out against real training latents.
 
     Latents are projected on the training set's first principal directions and whitened there, since units and scales of
-    latents differ between encoders; only the ratio compares. Equal counts on all three sides.
+    latents differ between encoders; only the ratio compares. Equal counts on all three sides; None for too few.
     """
     count = min(len(space.samples), len(train), len(held))
     directions = min(DIRECTIONS, count // 8, space.samples.shape[1])
     if directions < 1:
-        return {}
-    real, other = (torch.cat(list(space.blocks(spread(rows, count, seed)))) for rows in (train, held))
-    centre = real.mean(0)
+        return None
+    real, other = (torch.cat(list(space.blocks(seeded_subset(rows, count, seed)))) for rows in (train, held))
+    whitened = whitening(real, directions, seed)
+    ratio = over_floor(whitened(space.samples[:count]), whitened(real), whitened(other))
+    return replace(ratio, facts={"count": count, "directions": directions})
+
+
+def whitening(real_ND: Tensor, directions: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """What projects (M,D) on the first principal directions of real vectors, each of unit variance there."""
+    centre = real_ND.mean(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _, singular, basis = torch.svd_lowrank(real - centre, q=directions, niter=4)
-    whiten = basis / (singular / max(1, count - 1) ** 0.5).clamp_min(1e-6)
-    made, real, other = ((v - centre) @ whiten for v in (space.samples[:count], real, other))
+        _, singular, basis = torch.svd_lowrank(real_ND - centre, q=directions, niter=4)
+    whiten = basis / (singular / max(1, len(real_ND) - 1) ** 0.5).clamp_min(1e-6)
+    return lambda vectors: (vectors - centre) @ whiten
+
+
+def over_floor(samples: Tensor, real: Tensor, other: Tensor) -> Estimate:
+    """Fréchet distance of samples from real vectors over that of other real vectors; all (N,D)."""
+    count = len(samples)
     groups = min(GROUPS, count // 2)
     members = {"samples": group_of(count, groups), "reference": group_of(count, groups, seed=1)}
     floor = frechet_distance(other, real)
     floors = frechet_jackknife(real, other, members["reference"], groups)
-    left = {
-        "samples": [v / floor for v in frechet_jackknife(made, real, members["samples"], groups)],
-        "reference": [
-            v / f for v, f in zip(frechet_jackknife(real, made, members["reference"], groups), floors, strict=True)
-        ],
+    distances = frechet_jackknife(real, samples, members["reference"], groups)
+    jackknife = {
+        "samples": [v / floor for v in frechet_jackknife(samples, real, members["samples"], groups)],
+        "reference": [v / f for v, f in zip(distances, floors, strict=True)],
     }
-    found = figure("latent_fd", frechet_distance(made, real) / floor, left)
-    return {"latent_fd": {**found, "count": count, "directions": directions}}
+    return estimate("latent_fd", frechet_distance(samples, real) / floor, jackknife)

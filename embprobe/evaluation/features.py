@@ -1,95 +1,93 @@
-"""What a judge sees of some rows of an image array, computed once and kept in an artefact."""
+"""Which images a judge sees, and what it saw of them."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from embprobe import signals
-from embprobe.evaluation.judges import Judge, Judged, features_of, resized
+from embprobe.errors import UserError
+from embprobe.evaluation.output import JudgeOutput
+from embprobe.pixels import resized
 from embprobe.store import Array, Artefact
-
-BATCH = 128
+from embprobe.views import Decoder, Features, Images, Samples, seeded_subset
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some rows of an image array, and the side at which judges see them."""
+class ImageRows:
+    """Some rows of an image array u8 (N,H,W,C), and the height and width at which judges see them."""
 
-    images: Array
+    array: Array
     rows: np.ndarray
-    label: np.ndarray | None
-    size: int
+    size: tuple[int, int]
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """u8 images (b,size,size,3)."""
-        for start in range(0, len(self.rows), BATCH):
-            images = self.images.take(self.rows[start : start + BATCH])
-            yield images if images.shape[1] == self.size else resized(images, self.size)
+    def read(self, part: range) -> np.ndarray:
+        """u8 images (b,*size,C) of a part of the rows."""
+        images = self.array.take(self.rows[part.start : part.stop])
+        return images if images.shape[1:3] == self.size else resized(images, self.size)
 
 
-def spread(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """A seeded choice of at most `count` rows, sorted; smaller ones are part of larger ones."""
-    return np.sort(np.random.default_rng([seed, 0xE7A1]).permutation(rows)[:count])
+def picture_array(artefact: Artefact) -> tuple[Array, np.ndarray | None]:
+    """The images of a data set, of samples or of a decoder's reconstructions, and their classes where they have some."""
+    if artefact.stage == "decode":
+        return Decoder(artefact).reconstructions, None
+    images = Images(artefact) if artefact.stage == "ingest" else Samples(artefact)
+    return images.array, images.labels
 
 
-def keep(judge: Judge, key: str, rows: Rows, device: str, out: Artefact) -> None:
-    """Writes `KEY_features` (n,F) and, from a classifier, `KEY_probabilities` (n,C)."""
-    if out.has(f"{key}_features"):
-        return
-    features, probabilities = features_of(judge, rows.batches(), device)
-    if probabilities is not None:
-        out.create(f"{key}_probabilities", tuple(probabilities.shape), "float32").write(probabilities.numpy())
-    out.create(f"{key}_features", tuple(features.shape), "float32").write(features.numpy())
-    signals.check()
-
-
-def seen(artefact: Artefact, key: str, places: np.ndarray) -> Judged:
-    """Kept features, and probabilities where there are any, of some places."""
-    features = torch.from_numpy(artefact.array(f"{key}_features").take(places))
-    if not artefact.has(f"{key}_probabilities"):
-        return features, None
-    return features, torch.from_numpy(artefact.array(f"{key}_probabilities").take(places))
-
-
-def splits(split: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows of the training split, and of the validation split or else the test split."""
-    held = np.nonzero(split == 1)[0]
-    return {"train": np.nonzero(split == 0)[0], "held_out": held if len(held) else np.nonzero(split == 2)[0]}
-
-
-def whole(samples: Artefact, limit: int, seed: int) -> Rows:
-    """All images of samples, of a decoder's reconstructions or of a data set, or a seeded choice of `limit`."""
-    images = samples.array("reconstructions" if samples.stage == "decode" else "images")
-    rows = spread(np.arange(len(images)), limit, seed)
-    label = samples.array("label").read() if samples.stage != "decode" and samples.has("label") else None
-    return Rows(images, rows, None if label is None else label[rows], images.shape[1])
+def image_sets(
+    artefact: Artefact, size: tuple[int, int], limit: int, seed: int, *, whole: bool
+) -> dict[str, ImageRows]:
+    """`train` and `held_out` images of a data set; `samples` of anything else, or of a data set as a whole."""
+    array, _ = picture_array(artefact)
+    if whole or artefact.stage != "ingest":
+        parts = {"samples": np.arange(len(array))}
+    else:
+        images = Images(artefact)
+        parts = {"train": images.train, "held_out": images.held_out}
+    return {k: ImageRows(array, seeded_subset(v, limit, seed), size) for k, v in parts.items() if len(v)}
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a judge saw of some rows: features (n,F), perhaps probabilities (n,C), and the rows' classes (n,)."""
+class FeatureSet:
+    """What a judge saw of some images: its output, the images' rows and their classes (n,)."""
 
-    judged: Judged
+    output: JudgeOutput
     rows: np.ndarray
     label: np.ndarray | None
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def where(self, kept: np.ndarray) -> "Look":
+    def where(self, kept: np.ndarray) -> "FeatureSet":
         """Some of them, by place or by mask."""
-        places = torch.from_numpy(kept)
-        features, probabilities = self.judged
-        judged = features[places], None if probabilities is None else probabilities[places]
-        return Look(judged, self.rows[kept], None if self.label is None else self.label[kept])
+        places, (features, probabilities) = torch.from_numpy(kept), self.output
+        output = JudgeOutput(features[places], None if probabilities is None else probabilities[places])
+        return FeatureSet(output, self.rows[kept], None if self.label is None else self.label[kept])
 
-    def cut(self, count: int) -> "Look":
+    def cut(self, count: int) -> "FeatureSet":
         """The same seeded choice of `count` of them, whatever the set."""
-        return self if len(self) <= count else self.where(spread(np.arange(len(self)), count, 0))
+        return self if len(self) <= count else self.where(seeded_subset(np.arange(len(self)), count, 0))
 
     def digest(self) -> str:
         """Tells one choice of rows from another."""
         return hashlib.sha256(self.rows.astype(np.int64).tobytes()).hexdigest()[:16]
+
+
+def feature_set(seen: Features, name: str, labels: np.ndarray | None) -> FeatureSet:
+    """A set of a features artefact, in memory. Raises UserError where it holds another number of rows than features."""
+    rows, features, probabilities = seen.rows(name), seen.features(name), seen.probabilities(name)
+    if len(features) != len(rows) or (probabilities is not None and len(probabilities) != len(rows)):
+        raise UserError(f"features {seen.short} hold {len(features)} features of {len(rows)} {name}; make them again")
+    output = JudgeOutput(
+        torch.from_numpy(features.read()), None if probabilities is None else torch.from_numpy(probabilities.read())
+    )
+    return FeatureSet(output, rows, None if labels is None else labels[rows])
+
+
+def compared_sets(reference: Images, real: Features, drawn: Features | None) -> dict[str, FeatureSet]:
+    """`samples`, `train` and `held_out`; where nothing was drawn, the held-out images are the samples."""
+    sets = {name: feature_set(real, name, reference.labels) for name in real.sets}
+    if drawn is None:
+        return {"samples": sets.get("held_out", sets["train"]), **sets}
+    return {"samples": feature_set(drawn, "samples", picture_array(drawn.source)[1]), **sets}

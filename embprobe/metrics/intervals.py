@@ -1,16 +1,15 @@
 """Confidence intervals, each by the method that suits its statistic."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from embprobe.metrics.estimate import Jackknife
+
 Z95 = 1.959963984540054
 GROUPS = 20  # left out one at a time
-LeftOut = Mapping[
-    str, Sequence[float]
-]  # "samples" and "reference": the statistic with each group of that side left out
 
 
 def wilson(successes: int, count: int, z: float = Z95) -> tuple[float, float]:
@@ -31,9 +30,9 @@ def group_of(count: int, groups: int, seed: int = 0) -> Tensor:
     return (torch.arange(count) % groups)[torch.randperm(count, generator=generator)]
 
 
-def jackknife_error(left_out: Sequence[float]) -> float:
+def jackknife_error(values_left_out: Sequence[float]) -> float:
     """Standard error from a statistic with one of g groups left out each; Shao & Wu 1989, delete-d jackknife."""
-    values = torch.tensor(left_out, dtype=torch.float64)
+    values = torch.tensor(values_left_out, dtype=torch.float64)
     g = len(values)
     return float(((g - 1) / g * (values - values.mean()).square().sum()).sqrt())
 
@@ -60,13 +59,13 @@ def student(freedom: float) -> float:
 # ---- statistics of two sets of images: the samples, and the reference they are measured against
 
 
-def two_sided(value: float, left_out: LeftOut) -> tuple[float, float]:
+def two_sided(value: float, jackknife: Jackknife) -> tuple[float, float]:
     """95 % interval of a statistic of independent samples and reference: their jackknife variances add."""
-    return _welch(value, [jackknife_error(side) for side in left_out.values()], [len(s) for s in left_out.values()])
+    return _welch(value, [jackknife_error(side) for side in jackknife.values()], [len(s) for s in jackknife.values()])
 
 
 def difference(
-    value_a: float, left_a: LeftOut | None, value_b: float, left_b: LeftOut | None, *, paired: bool
+    value_a: float, left_a: Jackknife | None, value_b: float, left_b: Jackknife | None, *, paired: bool
 ) -> tuple[float, float, float] | None:
     """a − b with its 95 % interval; None where a jackknife is missing.
 

@@ -1,42 +1,43 @@
 """Probes: what linear maps and neighbours read from features; pure functions of tensors."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.intervals import GROUPS, centred, jackknife, wilson
 
 L2 = tuple(10.0**e for e in range(-2, -7, -1))  # strengths of the linear probe, strong to weak
 RIDGE = tuple(10.0**e for e in range(1, -7, -1))  # strengths of ridge, as a share of the mean variance of a feature
-Figure = dict[str, float | None]
 
 
-def accuracy(right_N: Tensor, chance: float) -> Figure:
+def accuracy(right_N: Tensor, chance: float) -> Estimate:
     """Share of right answers with Wilson's 95 % interval, and what always answering one class would score."""
     low, high = wilson(int(right_N.sum()), len(right_N))
-    return {"value": float(right_N.double().mean()), "low": low, "high": high, "chance": chance}
+    return Estimate(float(right_N.double().mean()), low, high, facts={"chance": chance})
 
 
-def explained(error_N: Tensor, square_N: Tensor, total_NT: Tensor, each: int = 1) -> Figure:
+def explained(error_N: Tensor, square_N: Tensor, total_NT: Tensor, each: int = 1) -> Estimate:
     """R² = 1 − Σ error / Σ (y − mean y)², all columns together, with a 95 % delete-group jackknife over rows.
 
     Each row stands for `each` targets of T columns (an image's patches): their squared error and squares, summed, and
-    their sums by column; f64. None where the targets do not vary.
+    their sums by column; f64. Not a number where the targets do not vary.
     """
 
     def r2(rows: Tensor) -> float:
-        spread = square_N[rows].sum() - total_NT[rows].sum(0).square().sum() / (each * len(rows))
-        return float(1 - error_N[rows].sum() / spread)
+        variation = square_N[rows].sum() - total_NT[rows].sum(0).square().sum() / (each * len(rows))
+        return float(1 - error_N[rows].sum() / variation)
 
     count = len(error_N)
-    spread = square_N.sum() - total_NT.sum(0).square().sum() / (each * count)
-    if count < 3 or float(spread) <= 1e-12 * float(square_N.sum()):
-        return {"value": None, "low": None, "high": None}
+    variation = square_N.sum() - total_NT.sum(0).square().sum() / (each * count)
+    if count < 3 or float(variation) <= 1e-12 * float(square_N.sum()):
+        return Estimate(math.nan)
     value = r2(torch.arange(count))
     low, high = centred(value, jackknife(r2, count), min(GROUPS, count))
-    return {"value": value, "low": low, "high": min(1.0, high)}
+    return Estimate(value, low, min(1.0, high))
 
 
 # ---- classes

@@ -11,7 +11,7 @@ from embprobe.errors import UserError
 from embprobe.nn.layers import decay_groups
 from embprobe.nn.weights import read_weights
 from embprobe.pixels import channel_statistics, normalised, random_crop
-from embprobe.training.engine import Task
+from embprobe.training.task import Task
 
 SMOOTHING = 0.1
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from embprobe.errors import UserError
 from embprobe.nn.adversarial import PatchDiscriminator, adaptive_weight, discriminator_loss, generator_loss
 from embprobe.pixels import to_signed
-from embprobe.training.engine import Task
+from embprobe.training.task import Task
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of images (B,C,H,W) in [-1, 1] → (B,)."""

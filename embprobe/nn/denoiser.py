@@ -12,7 +12,7 @@ from embprobe.diffusion import Objective, Schedule
 from embprobe.errors import UserError
 from embprobe.nn.dit import DiT
 from embprobe.nn.unet import UNet
-from embprobe.training.engine import Task
+from embprobe.training.task import Task
 
 
 @dataclass(frozen=True)

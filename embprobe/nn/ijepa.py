@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from embprobe.nn.layers import STATISTICS_EVERY, decay_groups, gather, sin_cos_positions, token_statistics
 from embprobe.nn.vit import embed_patches, run_blocks, set_positions
 from embprobe.pixels import channel_statistics, normalised, random_crop
-from embprobe.training.engine import Task
+from embprobe.training.task import Task
 
 TARGETS = 4
 GROUPS = 4  # context masks of similar size are run together, so that little of them is cut off

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from embprobe.nn.layers import cos_sin_positions
-from embprobe.training.engine import Task
+from embprobe.training.task import Task
 
 Kind = Literal["linear", "attention"]
 

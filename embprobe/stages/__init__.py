@@ -7,7 +7,7 @@ from embprobe.stages.decode import Decode
 from embprobe.stages.diffuse import Diffuse
 from embprobe.stages.evaluate import Evaluate
 from embprobe.stages.extract import Extract
-from embprobe.stages.features import Features
+from embprobe.stages.features import Featurize
 from embprobe.stages.ingest import Ingest
 from embprobe.stages.measure import Measure
 from embprobe.stages.pretrain import Pretrain
@@ -23,7 +23,7 @@ FLOW: tuple[type[Stage], ...] = (
     Diffuse,
     Decode,
     Classify,
-    Features,
+    Featurize,
     Sample,
     Measure,
     Evaluate,

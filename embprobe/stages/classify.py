@@ -41,8 +41,6 @@ class Classify(Training):
                 f"ingest {images.short} has {'one class' if images.classes else 'no classes'}, so nothing can be "
                 "classified; judge it with --judges inception, a classifier's weights file or an encoder"
             )
-        if images.channels != 3:
-            raise UserError(f"ingest {images.short} has {images.channels} channels; the classifier sees colour images")
 
     def run(self, out: Artefact) -> None:
         import torch
@@ -61,7 +59,7 @@ class Classify(Training):
             return {"images": torch.from_numpy(batch["images"]), "label": torch.from_numpy(batch["label"]).long()}
 
         def build() -> "Task":
-            task = Classifier(len(images.classes), self.rate, self.flip)
+            task = Classifier(len(images.classes), self.rate, self.flip, images.channels)
             if self.weights is not None:
                 load_trunk(task.network, self.weights)
             task.network.to(memory_format=torch.channels_last)
@@ -70,6 +68,7 @@ class Classify(Training):
         rate = warmup_cosine(max(1, self.steps // 10), self.steps)
         network = self.train(build, batches, rate, out, label="training the classifier")
         facts = {"network": "resnet18", "classes": images.classes, "size": list(images.size)}
+        facts |= {"channels": images.channels}
         out.write_json("classifier.json", facts)
         self.measure(network, images, out)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from embprobe.nn.decoder import Decoder
+    from embprobe.nn.decoder import PixelDecoder
     from embprobe.training.task import Batches, Task
 
 SNAPSHOTS = (64, 256, 1000, 4000, 7000)
@@ -80,7 +80,7 @@ class Decode(Training):
             )
 
     def run(self, out: Artefact) -> None:
-        from embprobe.nn.decoder import Decoder, DecoderTask, Losses
+        from embprobe.nn.decoder import DecoderTask, Losses, PixelDecoder
         from embprobe.training.device import device_of
         from embprobe.training.engine import warmup_constant
 
@@ -96,16 +96,16 @@ class Decode(Training):
             gan_start=self.gan_start if self.gan_weight > 0 and self.gan_start < self.steps else None,
             gan_width=self.gan_width,
         )
-        after = self.snapshots(latents, evenly(held, SHOWN), size, out, device)
+        on_step = self.snapshots(latents, evenly(held, SHOWN), size, out, device)
 
         def build() -> "Task":
-            return DecoderTask(Decoder(**network), rate=self.rate, noise=self.noise, losses=losses, after=after)
+            return DecoderTask(PixelDecoder(**network), losses, rate=self.rate, noise=self.noise, on_step=on_step)
 
         batches, rate = self.batches(latents, images), warmup_constant(self.warmup)
         decoder = self.train(build, batches, rate, out, label="decoding")
         out.note(size=size[0] if size[0] == size[1] else list(size), held_out=len(held))
         if len(held):
-            assert isinstance(decoder, Decoder)
+            assert isinstance(decoder, PixelDecoder)
             rows = evenly(held, RECONSTRUCTED)
             self.reconstruct(decoder, latents, rows, out, device)
             out.note(**fidelity(out.array("reconstructions"), images, rows, evenly(images.train, AVERAGED)))
@@ -142,7 +142,7 @@ class Decode(Training):
 
     def snapshots(
         self, latents: Latents, rows: "np.ndarray", size: tuple[int, int], out: Artefact, device: str
-    ) -> "Callable[[Decoder, int], None]":
+    ) -> "Callable[[PixelDecoder, int], None]":
         """What writes the snapshot of a step when it is reached: u8 `snapshots` (S,8,H,W,C), one chunk a step."""
         import torch
 
@@ -156,16 +156,16 @@ class Decode(Training):
         shown = torch.from_numpy(latents.normalised(rows)).to(device)
         missing = {steps[chunk]: chunk for chunk in array.missing()}
 
-        def after(decoder: "Decoder", step: int) -> None:
+        def on_step(decoder: "PixelDecoder", step: int) -> None:
             chunk = missing.pop(step, None)
             if chunk is not None:
                 with torch.no_grad():
                     array.write_chunk(chunk, to_u8(decoder(shown)).cpu().numpy()[None])
 
-        return after
+        return on_step
 
     def reconstruct(
-        self, decoder: "Decoder", latents: Latents, rows: "np.ndarray", out: Artefact, device: str
+        self, decoder: "PixelDecoder", latents: Latents, rows: "np.ndarray", out: Artefact, device: str
     ) -> None:
         """Writes `reconstructions` u8 (n,H,W,C) of held-out images and `rows`, which images they are."""
         import torch

@@ -9,20 +9,7 @@ from embprobe.stages.classify import Classify
 from embprobe.stages.features import JUDGES, judge_name
 from embprobe.stages.measure import Measure
 from embprobe.store import Artefact, Json
-from embprobe.views import Images
-
-PROTOCOL = {
-    "reference": "training split, as many images as samples",
-    "floor": "held-out real images in the place of the samples",
-    "score": "one split over all samples",
-    "intervals": "95 %; FD, FD∞, KID, TV: delete-group jackknives over samples and over the reference, added; score and "
-    "density: over samples; precision, recall, coverage, authenticity: Wilson over queries, the manifold kept",
-    "FD∞": "twice the FD of all images less the mean FD of two halves that complement each other",
-    "ties": "a distance equal to a radius is inside for precision and recall, outside for density and coverage",
-    "memorisation": "training and held-out images are exchangeable for a sample that copies nothing; a copy is at most "
-    "half as far from its training image as from any held-out one and from its fifth nearest training image",
-}
-
+from embprobe.views import image_size
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):
@@ -73,7 +60,7 @@ class Evaluate(Stage):
 
     def usual_judges(self, make: Make) -> tuple[Artefact | str, ...]:
         """The data set's classifier where it has classes, and Inception where it can be used."""
-        from embprobe.evaluation.inception import inception_there
+        from embprobe.evaluation.judges import inception_there
 
         judges: list[Artefact | str] = []
         if (self.reference.metrics.get("classes") or 0) > 1:
@@ -99,12 +86,33 @@ class Evaluate(Stage):
 
     def run(self, out: Artefact) -> None:
         *judged, without = self.measured
-        reports = [made.read_json("figures.json") for made in judged]
-        alone = without.read_json("figures.json")
-        copies = {"pixels": None, **({"judge": judged[0].read_json("copies.json").get("judge")})}
-        copies = {k: v for k, v in (without.read_json("copies.json") | copies).items() if v}
-        out.write_json("metrics.json", {"judges": reports, "latents": alone, "memorisation": copies})
-        out.note(judge=reports[0]["name"], weak=reports[0]["weak"], count=reports[0]["count"])
-        values = reports[0]["metrics"] | alone["metrics"]
-        out.note(**{key: estimate["value"] for key, estimate in values.items()})
-        out.note(**{f"copies_{space}": found["copies"] for space, found in copies.items()})
+        reports, alone = [part.read_json("figures.json") for part in judged], without.read_json("figures.json")
+        copies = judged[0].read_json("copies.json") | without.read_json("copies.json")
+        copies = {space: copies[space] for space in ("pixels", "judge", "latents") if space in copies}
+        protocol = self.protocol(reports[0])
+        out.write_json("metrics.json", {"judges": reports, "latents": alone, "memorisation": copies, "protocol": protocol})
+        first = reports[0]
+        out.note(judge=first["name"], weak=first["weak"], count=first["count"])
+        out.note(**{key: estimate["value"] for key, estimate in (first["metrics"] | alone["metrics"]).items()})
+        out.note(**{f"copies_{space}": test["copies"] for space, test in copies.items()})
+
+    def protocol(self, report: dict[str, Json]) -> dict[str, Json]:
+        """How the figures were taken."""
+        from embprobe.evaluation.figures import COVERAGE
+
+        size = "×".join(str(side) for side in dict.fromkeys(image_size(self.samples)))
+        return {
+            "counts": {"samples and training images": report["count"], "held-out images": report["floor_count"]},
+            "pixels": f"both sets at {size} px, antialiased bicubic, u8, then the judge's own resize",
+            "reference": "training split, as many images as samples",
+            "floor": "held-out real images in the place of the samples",
+            "k": self.k,
+            "score": "one split over all samples",
+            "intervals": "95 %; FD, FD∞, KID, TV: delete-group jackknives over samples and over the reference, added; score "
+            "and density: over samples; precision, recall, coverage, authenticity: Wilson over queries, the manifold kept",
+            "coverage of the intervals": COVERAGE,
+            "FD∞": "twice the FD of all images less the mean FD of two halves that complement each other",
+            "ties": "a distance equal to a radius is inside for precision and recall, outside for density and coverage",
+            "memorisation": "training and held-out images are exchangeable for a sample that copies nothing; a copy is at "
+            "most half as far from its training image as from any held-out one and from its fifth nearest training image",
+        }

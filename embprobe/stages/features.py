@@ -21,7 +21,7 @@ JUDGES = "a classify artefact, inception, a classifier's weights file or an enco
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features(Stage):
+class Featurize(Stage):
     """Keep a judge's features of a data set or of samples; `evaluate` makes them by itself.
 
     A data set's training and held-out images are kept apart, unless --whole; samples are always one set.
@@ -41,6 +41,11 @@ class Features(Stage):
     seed: int = option("seed of which images are used where there are more", 0, least=0)
     weights: Path | None = option("the judge's weights, where it is the name of an encoder", None, derived=True)
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
+
+    @classmethod
+    def name(cls) -> str:
+        """The command is called after what it makes."""
+        return "features"
 
     def resolved(self) -> dict[str, object]:
         return {"size": self.size * 2 if len(self.size) == 1 else self.size}
@@ -69,7 +74,7 @@ class Features(Stage):
         for name, chosen in sets.items():
             out.create(f"{name}_rows", (len(chosen.rows),), "int64").write(chosen.rows)
             self.look(judge, name, chosen, out, device)
-        out.note(judge=judge.name, size=list(self.size))
+        out.note(judge=judge.name, judge_facts=judge.facts, size=list(self.size))
 
     def look(self, judge: "Judge", name: str, chosen: "ImageRows", out: Artefact, device: str) -> None:
         """Writes `NAME_features` (n,F) f32 and, from a classifier, `NAME_probabilities` (n,C)."""
@@ -86,15 +91,20 @@ class Features(Stage):
         fill(arrays, chosen.read, outputs, batch=BATCH, label=f"judging {name.replace('_', ' ')}")
 
 
+def is_encoder(judge: Artefact | str | None) -> bool:
+    """Whether a judge is the name of an encoder: neither an artefact, Inception nor a file."""
+    if not isinstance(judge, str) or judge == "inception":
+        return False
+    return "/" not in judge and not judge.endswith((".pth", ".pt", ".safetensors")) and not Path(judge).is_file()
+
+
 def judge_weights(judge: Artefact | str, *, download: bool) -> Path | None:
     """The weights file of a judge that is the name of an encoder; None for other judges."""
-    if isinstance(judge, Artefact) or judge == "inception" or Path(judge).is_file():
-        return None
-    return names.hub_file(judge, download=download) if names.is_known(judge) else None
+    return names.hub_file(str(judge), download=download) if is_encoder(judge) else None
 
 
-def judge_name(judge: Artefact | str) -> dict[str, Json]:
+def judge_name(judge: Artefact | str | None) -> dict[str, Json]:
     """How a judge that is the name of an encoder counts; nothing for other judges."""
-    if isinstance(judge, Artefact) or judge == "inception" or Path(judge).is_file() or not names.is_known(judge):
+    if not is_encoder(judge):
         return {}
-    return {"judge": names.full_name(judge), "family": names.family_version(judge)}
+    return {"judge": names.full_name(str(judge)), "family": names.family_version(str(judge))}

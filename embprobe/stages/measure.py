@@ -1,24 +1,33 @@
 """Measure: samples against real images as one judge sees them; `evaluate` puts judges side by side."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
-from embprobe.stages.features import JUDGES, Features, judge_name
+from embprobe.stages.features import JUDGES, Featurize, judge_name
 from embprobe.store import Artefact, Json
-from embprobe.views import Images, Samples
-from embprobe.views import Features as Seen
+from embprobe.views import Features, Images, Samples, image_size
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from embprobe.evaluation.copies import Space
+
+WEAK = 0.9  # a judge less accurate than this is marked
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure(Stage):
-    """Keep one judge's figures of samples against real images; `evaluate` makes them by itself, one for each judge.
+    """Keep one judge's figures of samples against real images; `evaluate` makes them by itself, for each judge.
 
     Fréchet and kernel distance, score, class shares, precision, recall, density, coverage, authenticity, the class
-    asked for, all of it per class; for what a denoiser drew, a test for copies in the judge's features. The reference
-    is the training split; the floor is real held-out images against it. Counts are matched.
+    asked for, all of it per class, and for what a denoiser drew a test for copies in the judge's features. The reference
+    is the training split; the floor is real held-out images against it. Counts are matched. Without a judge: the
+    distance of latents, and the test for copies in pixels and in latents.
     """
+
+    version: ClassVar[int] = 1
 
     samples: Artefact = option(
         "samples, a decoder (its reconstructions), or a data set", made_by=("sample", "decode", "ingest")
@@ -26,20 +35,20 @@ class Measure(Stage):
     reference: Artefact = option(
         "the real images: a data set, or a folder or zip to ingest first", made_by=("ingest",)
     )
-    judge: Artefact | str = option(JUDGES, made_by=("classify", "pretrain"), path="file")
+    judge: Artefact | str | None = option(f"{JUDGES}; none if not given", None, made_by=("classify", "pretrain"), path="file")
     k: int = option("neighbours that span the manifolds of precision, recall, density and coverage", 3, least=1)
     memorisation: bool = option("look for copies of training images in what a denoiser drew", True)
     limit: int = option("most samples and reference images used", 50_000, least=1)
     seed: int = option("seed of which images are used where there are more", 0, least=0)
-    real: Artefact = option("what the judge sees in the reference", None, derived=True, made_by=("features",))
+    real: Artefact | None = option("what the judge sees in the reference", None, derived=True, made_by=("features",))
     drawn: Artefact | None = option("what the judge sees in the samples", None, derived=True, made_by=("features",))
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """The judge looks at the reference and at the samples, once each, at the samples' size."""
-        if not (self.reference.complete and self.samples.complete):
+        if self.judge is None or not (self.reference.complete and self.samples.complete):
             return self
-        seen = Features(
+        look = Featurize(
             images=self.reference,
             judge=self.judge,
             size=image_size(self.samples),
@@ -47,8 +56,8 @@ class Measure(Stage):
             seed=self.seed,
             device=self.device,
         )
-        drawn = None if self.samples == self.reference else make(replace(seen, images=self.samples, whole=True))
-        return replace(self, real=make(seen), drawn=drawn)
+        drawn = None if self.samples == self.reference else make(replace(look, images=self.samples, whole=True))
+        return replace(self, real=make(look), drawn=drawn)
 
     def spec(self) -> dict[str, Json]:
         """An encoder that judges counts by its full name."""
@@ -68,16 +77,94 @@ class Measure(Stage):
         return float(self.samples.metrics.get("count") or 0) if self.samples.complete else 0.0
 
     def run(self, out: Artefact) -> None:
-        from embprobe import console
-        from embprobe.evaluation import copies, figures
-        from embprobe.evaluation.features import compared_sets
-        from embprobe.evaluation.judges import load_judge
+        for name, compute in (("figures.json", self.figures), ("copies.json", self.copies)):
+            if not out.has(name):
+                out.write_json(name, compute())
+        out.note(**{key: value["value"] for key, value in out.read_json("figures.json")["metrics"].items()})
+        out.note(**{f"copies_{k}": v["copies"] for k, v in out.read_json("copies.json").items()})
 
-        sets = compared_sets(self.reference, Seen(self.real), Seen(self.drawn) if self.drawn else None)
-        sets = figures.enough(sets, self.k)
+    def figures(self) -> dict[str, Json]:
+        """The judge's report; without a judge, the distance of latents."""
+        if self.judge is None:
+            return {"metrics": self.latent_figures()}
+        from embprobe import console
+        from embprobe.evaluation import figures
+        from embprobe.evaluation.features import compared_sets
+        from embprobe.evaluation.judges import describe_judge
+
+        assert self.real is not None
+        drawn = None if self.drawn is None else Features(self.drawn)
+        sets = figures.enough(compared_sets(Images(self.reference), Features(self.real), drawn), self.k)
         console.say(figures.counts(sets))
-        if not out.has("figures.json"):
-            judge = load_judge(self.judge, weights=self.real.question and None)
-            out.write_json("figures.json", {})
-        if not out.has("copies.json"):
-            out.write_json("copies.json", copies)
+        judge = describe_judge(self.judge)
+        report = figures.judge_report(judge.classes, judge.accuracy, sets, self.k)
+        size = " × ".join(str(side) for side in dict.fromkeys(image_size(self.samples)))
+        digest = sets["train"].cut(report["count"]).digest()
+        facts = {"name": judge.name, "accuracy": judge.accuracy, **Features(self.real).judge_facts}
+        weak = judge.accuracy is not None and judge.accuracy < WEAK
+        facts |= {"weak": weak, "probed": probed(self.judge, self.samples)}
+        return facts | {"reference": f"{self.reference.short} {size} px {digest}"} | report
+
+    def latent_figures(self) -> dict[str, Json]:
+        """The distance of latents, where a denoiser that saw the reference drew the samples."""
+        from embprobe.evaluation import copies
+
+        rows = self.rows()
+        space = self.latent_space(rows[0]) if rows else None
+        estimate = space and rows and copies.latent_distance(space, rows[1], rows[2], self.seed)
+        return {"latent_fd": estimate.json()} if estimate else {}
+
+    def copies(self) -> dict[str, Json]:
+        """The test for copies in each space that needs this judge, or none."""
+        rows = self.rows() if self.memorisation else None
+        if rows is None:
+            return {}
+        from embprobe.evaluation import copies
+        from embprobe.evaluation.features import image_sets
+
+        spaces: dict[str, Space | None] = {}
+        if self.judge is None:
+            drawn = image_sets(self.samples, image_size(self.samples), self.limit, self.seed, whole=True)["samples"]
+            spaces["pixels"] = copies.pixel_space(drawn, Images(self.reference))
+            spaces["latents"] = self.latent_space(rows[0])
+        elif self.real is not None and self.drawn is not None:
+            features = Features(self.drawn).tensor("samples")
+            spaces["judge"] = copies.judge_space(features, Features(self.real))
+        return {k: copies.search_copies(space, *rows) for k, space in spaces.items() if space is not None}
+
+    def rows(self) -> "tuple[np.ndarray, np.ndarray, np.ndarray] | None":
+        """Rows of the samples, of the training images that the denoiser saw, and of held-out images.
+
+        None where nothing was drawn, or too little is held out.
+        """
+        import numpy as np
+
+        from embprobe.views import seeded_subset
+
+        reference = Images(self.reference)
+        held = seeded_subset(reference.held_out, self.limit, self.seed)
+        if self.samples.stage != "sample" or len(held) <= self.k:
+            return None
+        samples = Samples(self.samples)
+        train = seeded_subset(reference.train, self.limit, self.seed)
+        if samples.denoiser.latents.images.artefact == self.reference:
+            train = np.intersect1d(train, samples.denoiser.training_rows())
+        return seeded_subset(np.arange(len(samples)), self.limit, self.seed), train, held
+
+    def latent_space(self, rows: "np.ndarray") -> "Space | None":
+        """Latents, where the denoiser's are those of the reference."""
+        from embprobe.evaluation import copies
+
+        samples = Samples(self.samples)
+        same = samples.denoiser.latents.images.artefact == self.reference
+        return copies.latent_space(samples, rows) if same else None
+
+
+def probed(judge: Artefact | str, samples: Artefact) -> bool:
+    """Whether the judge is the encoder whose embeddings the samples were drawn from."""
+    from embprobe.views import Decoder
+
+    if samples.stage == "ingest":
+        return False
+    embeddings = Samples(samples).embeddings if samples.stage == "sample" else Decoder(samples).latents.embeddings
+    return embeddings.encoder == judge

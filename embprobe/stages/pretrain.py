@@ -39,14 +39,9 @@ class Pretrain(Training):
 
     def check(self) -> None:
         images = Images(self.images)
-        height, width = images.size
-        if height != width or images.channels != 3:
-            raise UserError(
-                f"ingest {images.short} holds {height}×{width} px with {images.channels} channels; pretrain takes colour "
-                "squares"
-            )
-        if self.encoder is None and height % self.patch:
-            raise UserError(f"--patch {self.patch} does not divide the image size {height}; choose one that does")
+        if self.encoder is None and any(side % self.patch for side in images.size):
+            size = "×".join(str(side) for side in dict.fromkeys(images.size))
+            raise UserError(f"--patch {self.patch} does not divide the image size {size}; choose one that does")
 
     def run(self, out: Artefact) -> None:
         import torch
@@ -55,7 +50,7 @@ class Pretrain(Training):
         from embprobe.training.engine import warmup_cosine
 
         images = Images(self.images)
-        config = self.config(images.size[0])
+        config = self.config(images)
         order = RowBatches({"images": images.array}, images.train, self.batch, self.seed)
         self.train(
             lambda: self.task(config),
@@ -64,19 +59,20 @@ class Pretrain(Training):
             out,
             label=f"pretraining {self.objective}",
         )
-        out.write_json("encoder.json", encoder_facts(config, self.objective))
+        out.write_json("encoder.json", encoder_facts(config, self.objective, images))
         rows = [row for row in out.log.rows() if "effective_rank" in row]
         if rows:
             last = {key: rows[-1][key] for key in ("loss", "std", "effective_rank")}
             out.note(**last, first_effective_rank=rows[0]["effective_rank"])
 
-    def config(self, size: int) -> "ViTConfig":
+    def config(self, images: Images) -> "ViTConfig":
         """The encoder's network."""
-        from embprobe.nn.vit import HEADLESS, describe
+        from embprobe.nn.vit import HEADLESS, vit_config
 
         if self.encoder is None:
-            return describe(size, self.patch, self.width, self.depth, self.heads)
-        return {"name": self.encoder.removeprefix("timm:"), "img_size": size, "reg_tokens": 0, **HEADLESS}
+            return vit_config(images.size, self.patch, self.width, self.depth, self.heads, images.channels)
+        sizes = {"img_size": list(images.size), "in_chans": images.channels, "reg_tokens": 0}
+        return {"name": self.encoder.removeprefix("timm:"), **sizes, **HEADLESS}
 
     def task(self, config: "ViTConfig") -> "Task":
         """What trains the encoder."""
@@ -95,15 +91,10 @@ class Pretrain(Training):
         return task
 
 
-def encoder_facts(config: "ViTConfig", objective: str) -> dict[str, Json]:
+def encoder_facts(config: "ViTConfig", objective: str, images: Images) -> dict[str, Json]:
     """What `extract` needs to use the weights: the network and its preprocessing."""
-    from embprobe.pixels import IMAGENET
+    from embprobe.pixels import channel_statistics
 
-    return {
-        "network": config,
-        "objective": objective,
-        "size": config["img_size"],
-        "mean": IMAGENET[0],
-        "std": IMAGENET[1],
-        "interpolation": "bicubic",
-    }
+    mean, std = channel_statistics(images.channels)
+    facts = {"network": config, "objective": objective, "size": list(images.size)}
+    return facts | {"mean": mean, "std": std, "interpolation": "bicubic"}

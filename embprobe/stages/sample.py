@@ -145,13 +145,13 @@ class Sample(Stage):
         from safetensors.torch import load_file
 
         from embprobe import diffusion, signals
-        from embprobe.nn.denoiser import DenoiserConfig, build
+        from embprobe.nn.denoiser import DenoiserConfig, build_denoiser
 
         shape = (denoiser.latents.channels, *denoiser.latents.grid)
         if self.sampler == "gaussian":
             return lambda rows, label: diffusion.noise_blocks(self.seed, rows.start, len(rows), shape)
         config = DenoiserConfig.of(denoiser.facts["network"])
-        network = build(config)
+        network = build_denoiser(config)
         network.load_state_dict(load_file(denoiser.weights(None if self.milestone is None else int(self.milestone))))
         network.to(device).eval()
         low, high = self.guidance_interval
@@ -166,9 +166,9 @@ class Sample(Stage):
 
             predict: diffusion.Network = network
             label_B = None if label_B is None else label_B.to(device)
-            if label_B is not None and config.classes is not None and self.guidance != 1:
-                null_B = torch.full_like(label_B, config.classes)
-                predict = diffusion.guided(predict, label_B, null_B, self.guidance, (low, high))
+            null = config.null_condition
+            if label_B is not None and null is not None and self.guidance != 1:
+                predict = diffusion.guided(predict, label_B, null, self.guidance, (low, high))
             return diffusion.sample(
                 *(predict, noise(0), config.schedule, self.sampler, self.steps, label_B), eta=self.eta, fresh=fresh
             )
@@ -180,11 +180,11 @@ class Sample(Stage):
         import torch
         from safetensors.torch import load_file
 
-        from embprobe.nn import decoder as networks
+        from embprobe.nn.decoder import PixelDecoder
         from embprobe.pixels import to_u8
 
         facts = decoder.facts["network"]
-        network = networks.Decoder(**facts)
+        network = PixelDecoder(**facts)
         network.load_state_dict(load_file(decoder.weights()))
         network.to(device).eval()
         shape = (self.count, *network.size, facts["out_channels"])
@@ -240,4 +240,4 @@ def spacing_of(sampler: str) -> Json:
 
     if sampler == "gaussian":
         return "none: each channel drawn alone, with the training latents' mean and std"
-    return SAMPLERS[sampler].words
+    return SAMPLERS[sampler].spacing

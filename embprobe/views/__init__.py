@@ -5,7 +5,7 @@ from embprobe.views.images import Images
 from embprobe.views.latents import Embeddings, Latents, Scale
 from embprobe.views.milestones import log_spaced
 from embprobe.views.samples import Decoder, Denoiser, Samples
-from embprobe.views.view import View, blocks, evenly, seeded_subset
+from embprobe.views.view import View, blocks, evenly, image_size, seeded_subset
 
 __all__ = [
     "Decoder",
@@ -19,6 +19,7 @@ __all__ = [
     "View",
     "blocks",
     "evenly",
+    "image_size",
     "log_spaced",
     "seeded_subset",
 ]

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from embprobe.store import Array
+from embprobe.store import Array, Artefact, Json
 from embprobe.views.view import View
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Features(View):
 
     made_by = "features"
     SETS: ClassVar[tuple[str, ...]] = ("samples", "train", "held_out")
+
+    @property
+    def source(self) -> Artefact:
+        """What the judge looked at: a data set, samples or a decoder."""
+        return self._source("images")
 
     @property
     def sets(self) -> list[str]:
@@ -28,6 +34,18 @@ class Features(View):
     def features(self, name: str) -> Array:
         """(n,F) f32, in the order of `rows`."""
         return self.artefact.array(f"{name}_features")
+
+    @property
+    def judge_facts(self) -> dict[str, Json]:
+        """What is known of the judge: its kind, its weights."""
+        facts: dict[str, Json] = self.artefact.metrics["judge_facts"]
+        return facts
+
+    def tensor(self, name: str) -> "Tensor":
+        """All features of a set, in memory."""
+        import torch
+
+        return torch.from_numpy(self.features(name).read())
 
     def probabilities(self, name: str) -> Array | None:
         """(n,C) f32 of a classifier; None of a judge without classes."""

@@ -55,3 +55,9 @@ def seeded_subset(rows: "np.ndarray", count: int, seed: int) -> "np.ndarray":
 def blocks(rows: "np.ndarray", size: int) -> "Iterator[np.ndarray]":
     """The rows, at most `size` at a time, in order."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def image_size(artefact: Artefact) -> tuple[int, int]:
+    """Height and width of the images of an artefact, in pixels, from its manifest."""
+    size = artefact.metrics["size"]
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

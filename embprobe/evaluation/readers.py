@@ -1,0 +1,205 @@
+"""What simple readers find in embeddings: classes, pixels, and the factors that scenes were drawn from."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embprobe import console, signals
+from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.probes import (
+    Normal,
+    accuracy,
+    explained,
+    kernel_predictions,
+    linear_probe,
+    neighbours,
+    tuned_ridge,
+)
+from embprobe.pixels import patchify, preprocess
+from embprobe.store import Json
+from embprobe.views import Embeddings, blocks
+
+ROW_BYTES = 64 << 20  # tokens held at a time, as f32
+GRID_ROWS = 4000  # training images of the full-grid probe at most: it solves one equation an image
+
+
+@dataclass(frozen=True)
+class ProbeRows:
+    """Which images are fitted on and which are measured, and where their tokens are."""
+
+    embeddings: Embeddings
+    train: np.ndarray  # in a seeded order
+    tune: np.ndarray  # bool, aligned with train: the tenth that chooses strengths
+    held: np.ndarray
+    device: str
+
+    @staticmethod
+    def of(embeddings: Embeddings, limit: int, seed: int, device: str) -> "ProbeRows":
+        """The rows of the training and the held-out split, each at most `limit`, by a seeded choice."""
+        rng, images = np.random.default_rng([seed, 0x9B0E]), embeddings.images
+        train = rng.permutation(images.train)[:limit]
+        held = np.sort(rng.permutation(images.held_out)[:limit])
+        return ProbeRows(embeddings, train, np.arange(len(train)) % 10 == 9, held, device)
+
+    def batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Places in `rows`, and their tokens (b,*grid,D) f32 on the device; read in the order of the file."""
+        array = self.embeddings.array
+        each = max(1, ROW_BYTES // (4 * math.prod(array.shape[1:])))
+        for places in blocks(np.argsort(rows, kind="stable"), each):
+            signals.check()
+            yield places, torch.from_numpy(array.floats(rows[places])).to(self.device)
+
+
+# ---- pixels
+
+
+def pixels_and_means(data: ProbeRows) -> tuple[dict[str, Json], tuple[Tensor, Tensor]]:
+    """Pixel R² on the held-out images, and the mean tokens of both sets, standardised: (train,D), (held,D)."""
+    embeddings = data.embeddings
+    targets, scale = Patches(embeddings), TokenScale(embeddings, data.device)
+    width, wide = embeddings.width, targets.wide
+    sums = {tuned: Normal(width, wide, data.device) for tuned in (False, True)}
+    means = [torch.empty(len(rows), width, device=data.device) for rows in (data.train, data.held)]
+    total = len(data.train) + len(data.held)
+    with console.progress("probing", total=total, unit="img") as bar:
+        for places, tokens in data.batches(data.train):
+            x, y = scale(tokens), targets(data.train[places]).to(data.device)
+            means[0][torch.from_numpy(places)] = mean_token(x)
+            tuned = torch.from_numpy(data.tune[places]).to(data.device)
+            add(sums[False], x[~tuned], y[~tuned])
+            add(sums[True], x[tuned], y[tuned])
+            bar.advance(len(places))
+        weight, bias, strength = tuned_ridge(sums[False], sums[True])
+        error, square = torch.zeros(2, len(data.held), dtype=torch.float64)
+        sums_NT = torch.zeros(len(data.held), wide, dtype=torch.float64)
+        for places, tokens in data.batches(data.held):
+            x, y = scale(tokens), targets(data.held[places]).to(data.device).double()
+            at = torch.from_numpy(places)
+            means[1][at] = mean_token(x)
+            error[at] = (y - x.flatten(1, -2).double() @ weight - bias).square().sum((1, 2)).cpu()
+            square[at], sums_NT[at] = y.square().sum((1, 2)).cpu(), y.sum(1).cpu()
+            bar.advance(len(places))
+    centre, std = means[0].mean(0), means[0].std(0).clamp_min(1e-6)
+    estimate = explained(error, square, sums_NT, math.prod(embeddings.grid))
+    return estimate.json() | {"ridge": strength}, ((means[0] - centre) / std, (means[1] - centre) / std)
+
+
+def add(sums: Normal, tokens: Tensor, patches_BLP: Tensor) -> None:
+    """Takes the tokens and their patches into the sums, a part at a time: f64 is twice as wide."""
+    parts = (torch.split(flat, 1 << 16) for flat in (tokens.flatten(0, -2), patches_BLP.flatten(0, 1)))
+    for x, y in zip(*parts, strict=True):
+        sums.add(x, y)
+
+
+def mean_token(tokens: Tensor) -> Tensor:
+    """(B,*grid,D) → (B,D)."""
+    return tokens.mean(tuple(range(1, tokens.ndim - 1)))
+
+
+class TokenScale:
+    """Tokens less their mean, over their std, per channel, by the training images."""
+
+    def __init__(self, embeddings: Embeddings, device: str) -> None:
+        self.mean = torch.from_numpy(embeddings.mean).to(device)
+        self.std = torch.from_numpy(embeddings.std).to(device).clamp_min(1e-6)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        scaled: Tensor = (tokens - self.mean) / self.std
+        return scaled
+
+
+class Patches:
+    """The pixels that each token stands for, at the encoder's size, in [0, 1]."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self.images, self.size = embeddings.images, embeddings.input_size
+        self.patch = self.size[0] // embeddings.grid[0]
+        self.wide = self.patch**2 * self.images.channels
+
+    def __call__(self, rows: np.ndarray) -> Tensor:
+        """Pixels (b, L, patch²·C) of some images."""
+        none, one = (0.0,) * self.images.channels, (1.0,) * self.images.channels
+        images = torch.from_numpy(self.images.array.take(rows))
+        return patchify(preprocess(images, self.size, none, one, "bicubic"), self.patch)
+
+
+# ---- classes
+
+
+def read_classes(data: ProbeRows, pooled: tuple[Tensor, Tensor], labels: np.ndarray, count: int, k: int) -> dict[str, Json]:
+    """Accuracy of a linear probe and of k nearest neighbours on mean tokens."""
+    known, true = (torch.from_numpy(labels[rows]).long().to(data.device) for rows in (data.train, data.held))
+    chance = float(torch.bincount(true, minlength=count).max() / len(true))
+    probe, l2 = linear_probe(pooled[0], known, count, torch.from_numpy(data.tune).to(data.device))
+    near = neighbours(pooled[0], known, pooled[1], k, count)
+    return {
+        "linear": accuracy(probe(pooled[1]) == true, chance).json() | {"l2": l2},
+        "knn": accuracy(near == true, chance).json() | {"k": k},
+    }
+
+
+# ---- planted factors
+
+
+def read_factors(data: ProbeRows, pooled: tuple[Tensor, Tensor], values: np.ndarray, facts: list[Json]) -> dict[str, Json]:
+    """What ridge regression reads of every planted factor, from the mean token and from the full grid."""
+    train = data.train[:GRID_ROWS]
+    known, groups = columns(values[train], facts)
+    true, _ = columns(values[data.held], facts)
+    x, query = pooled[0][: len(train)].double().cpu(), pooled[1].double().cpu()
+    grams = {"pooled": (x @ x.T, query @ x.T), "grid": grid_grams(data, train)}
+    tune = torch.from_numpy(data.tune[: len(train)])
+    results: dict[str, Json] = {fact["name"]: {"kind": fact["kind"]} for fact in facts}
+    for where, (gram, cross) in grams.items():
+        read = predictions(gram, cross, known, tune, groups)
+        for fact, group in zip(facts, groups, strict=True):
+            results[fact["name"]][where] = factor_estimate(fact["kind"], read[:, group], true[:, group]).json()
+    return results
+
+
+def predictions(gram: Tensor, cross: Tensor, known: Tensor, tune: Tensor, groups: list[slice]) -> Tensor:
+    """Kernel ridge, with Gram matrices brought to a mean square of about 1."""
+    level = gram.diagonal().mean().clamp_min(1e-12)
+    return kernel_predictions(gram / level, cross / level, known, tune, groups)
+
+
+def columns(values_NF: np.ndarray, facts: list[Json]) -> tuple[Tensor, list[slice]]:
+    """Targets (N,T) f64 and the columns of each factor: itself, sine and cosine, or one column a kind."""
+    parts, groups, start = [], [], 0
+    for value, fact in zip(torch.from_numpy(values_NF).double().T, facts, strict=True):
+        if fact["kind"] == "circular":
+            part = torch.stack([(2 * torch.pi * value).sin(), (2 * torch.pi * value).cos()], 1)
+        elif fact["kind"] == "category":
+            part = torch.nn.functional.one_hot(value.long(), len(fact["values"])).double()
+        else:
+            part = value[:, None]
+        parts.append(part)
+        groups.append(slice(start, start + part.shape[1]))
+        start += part.shape[1]
+    return torch.cat(parts, 1), groups
+
+
+def factor_estimate(kind: str, read_MT: Tensor, true_MT: Tensor) -> Estimate:
+    """Accuracy of a category, R² of anything else."""
+    if kind == "category":
+        return accuracy(read_MT.argmax(1) == true_MT.argmax(1), float(true_MT.mean(0).max()))
+    return explained((read_MT - true_MT).square().sum(1), true_MT.square().sum(1), true_MT)
+
+
+def grid_grams(data: ProbeRows, train: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Inner products of whole grids, less the training mean: (n,n) and (held,n) f64; grids are read block by block."""
+    mean = sum(tokens.double().sum(0) for _, tokens in data.batches(train)) / len(train)
+    gram = torch.empty(len(train), len(train), dtype=torch.float64)
+    cross = torch.empty(len(data.held), len(train), dtype=torch.float64)
+    for places, tokens in data.batches(train):
+        known = (tokens.double() - mean).flatten(1)
+        at = torch.from_numpy(places)
+        for into, rows in ((gram, train), (cross, data.held)):
+            for others, more in data.batches(rows):
+                block = (more.double() - mean).flatten(1) @ known.T
+                into[torch.from_numpy(others)[:, None], at] = block.cpu()
+    return gram, cross

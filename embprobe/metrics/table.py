@@ -1,0 +1,58 @@
+"""What is known of each metric: its name, its digits, which way is better, its bounds, whether counts bias it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by its key in every file and table. `higher` is better, lower is, or (None) neither."""
+
+    key: str
+    name: str
+    digits: int
+    higher: bool | None
+    least: float | None = None
+    most: float | None = None
+    any_count: bool = False  # not biased by the number of images, so that rows of different counts compare
+    of_embeddings: bool = False  # of an encoder, whoever judges its samples
+    own_reference: bool = False  # taken against a reference of the row's own, so that nothing cancels in a difference
+    is_control: bool = False  # stands beside a row for orientation, and is not compared
+    per_class: bool = False  # taken for each class too
+    over_training: bool = False  # drawn over the milestones
+    noun: str = ""  # in a sentence, where the name alone does not do
+
+    @property
+    def in_a_sentence(self) -> str:
+        return self.noun or self.name
+
+    @property
+    def header(self) -> str:
+        return self.name + {True: " ↑", False: " ↓", None: ""}[self.higher]
+
+    def text(self, value: float) -> str:
+        """A value with the metric's digits and a true minus."""
+        shown = f"{value:.{self.digits}f}"
+        return shown[1:] if float(shown) == 0 and shown.startswith("-") else shown.replace("-", "−")
+
+
+METRICS = (
+    Metric("fd", "FD", 1, False, least=0, per_class=True, over_training=True),
+    Metric("fd_infinity", "FD∞", 1, False),
+    Metric("kid", "KID", 4, False, any_count=True, per_class=True, over_training=True),
+    Metric("score", "score", 2, True, least=1),
+    Metric("tv", "TV", 3, False, least=0, most=1),
+    Metric("precision", "precision", 3, True, per_class=True, over_training=True),
+    Metric("recall", "recall", 3, True, per_class=True, over_training=True),
+    Metric("density", "density", 3, True, least=0, per_class=True),
+    Metric("coverage", "coverage", 3, True, per_class=True),
+    Metric("authenticity", "authenticity", 3, None, per_class=True),
+    Metric("asked_class", "asked class", 3, True, any_count=True),
+    Metric("latent_fd", "latent FD ÷ floor", 2, False, own_reference=True),
+    Metric("gaussian_fd", "FD of Gaussian latents", 1, None, is_control=True),
+    Metric("psnr", "PSNR", 1, True, any_count=True, of_embeddings=True),
+    Metric("r2", "VAE R²", 3, None, any_count=True, of_embeddings=True),
+    Metric("linear", "linear", 3, True, any_count=True, of_embeddings=True, noun="linear accuracy"),
+    Metric("knn", "k-NN", 3, True, any_count=True, of_embeddings=True, noun="k-NN accuracy"),
+    Metric("pixel_r2", "pixel R²", 3, None, any_count=True, of_embeddings=True),
+)
+METRIC = {metric.key: metric for metric in METRICS}
