@@ -1,6 +1,5 @@
 """A name or a checkpoint → a frozen encoder with its own preprocessing."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,279 +7,195 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from embprobe.encoders.names import SHORT_NAMES, SIZED, check_name, family_of, family_version, timm_name
 from embprobe.errors import UserError, did_you_mean
+from embprobe.nn.vit import PatchTokens, build_vit, vit_config
+from embprobe.nn.weights import load_into, uses_fc_norm
+from embprobe.pixels import channel_statistics, check_channels, patchify, preprocess
+from embprobe.store.hashes import file_hash
 
 if TYPE_CHECKING:
     from embprobe.store import Artefact
 
-SHORT = {
-    "mae": "vit_huge_patch14_224.mae",
-    "ijepa": "vit_huge_patch14_gap_224.in1k_ijepa",
-    "dinov2": "vit_base_patch14_dinov2.lvd142m",
-    "dinov3": "vit_base_patch16_dinov3.lvd1689m",
-    "siglip2": "vit_base_patch16_siglip_224.v2_webli",
-    "supervised": "vit_base_patch16_224.augreg2_in21k_ft_in1k",
-}
-GRAMMAR = "mae, ijepa, dinov2, dinov3, siglip2, supervised, timm:NAME, a pretrain artefact, pixels[:PATCH], random:NAME"
-SIZED = re.compile(r"vit-(\d+)x(\d+)-h(\d+)-p(\d+)")  # vit-WIDTHxDEPTH-hHEADS-pPATCH
-LEFT_OUT = ("head", "fc_norm", "decoder", "mask_token", "predictor", "attn_pool")  # not of the patch tokens
+Facts = dict[str, Any]  # Any: JSON for the manifest
 
 
 @dataclass
 class Encoder:
-    """A frozen network from u8 images to patch tokens; the facts go to the manifest."""
+    """A frozen function from u8 images to patch tokens; the facts go to the manifest."""
 
-    network: nn.Module | None  # None: raw pixels
-    size: int
+    network: nn.Module  # standardised images (B,C,*size) → patch tokens (B,L,width) after the final norm
+    size: tuple[int, int]  # height and width of its input in pixels
     patch: int
     width: int
+    grid: tuple[int, ...]
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     interpolation: str = "bicubic"
-    layer: int | None = None  # counted from 1; None is the last
-    facts: dict[str, Any] = field(default_factory=dict)  # Any: JSON for the manifest
-
-    @property
-    def grid(self) -> int:
-        """K: patches along a side."""
-        return self.size // self.patch
+    facts: Facts = field(default_factory=dict)
 
     @torch.no_grad()
     def __call__(self, images_BHWC: Tensor) -> Tensor:
-        """u8 images (B,H,W,3) → patch tokens (B,K,K,D) after the final norm."""
-        x = preprocess(images_BHWC, self.size, self.mean, self.std, self.interpolation)
-        if self.network is None:
-            from embprobe.nn.mae import patchify
-
-            tokens = patchify(x, self.patch)
-        else:
-            tokens = patch_tokens(self.network, x, self.layer)
-        return tokens.reshape(len(x), self.grid, self.grid, -1)
+        """u8 images (B,H,W,C) of any size → patch tokens (B,*grid,D)."""
+        tokens: Tensor = self.network(preprocess(images_BHWC, self.size, self.mean, self.std, self.interpolation))
+        return tokens.reshape(len(tokens), *self.grid, -1)
 
     def to(self, device: str) -> "Encoder":
         """Moves the network."""
-        if self.network is not None:
-            self.network.to(device)
+        self.network.to(device)
         return self
 
 
-def preprocess(images_BHWC: Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...], how: str) -> Tensor:
-    """u8 images → normalised f32 (B,3,size,size); resized with antialiasing, to whole u8 steps as image files hold."""
-    x = images_BHWC.permute(0, 3, 1, 2).float()
-    if x.shape[-1] != size or x.shape[-2] != size:
-        x = (
-            nn.functional.interpolate(x, (size, size), mode=how, antialias=True, align_corners=False)
-            .round()
-            .clamp(0, 255)
-        )
-    return (x / 255 - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]
+class PatchPixels(nn.Module):
+    """Images (B,C,H,W) to the pixels of their patches (B,L,patch²·C)."""
 
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
 
-def patch_tokens(network: nn.Module, x: Tensor, layer: int | None) -> Tensor:
-    """Patch tokens (B,L,D) of a timm ViT after its final norm; class and register tokens dropped."""
-    prefix = int(getattr(network, "num_prefix_tokens", 0))
-    if layer is None:
-        tokens = network.forward_features(x)[:, prefix:]  # type: ignore[operator]
-    else:
-        found = network.forward_intermediates(  # type: ignore[operator]
-            x, indices=[layer - 1], norm=True, output_fmt="NLC", intermediates_only=True
-        )
-        tokens = found[-1]
-    normed: Tensor = final_norm(network)(tokens) if uses_fc_norm(network) else tokens
-    return normed
-
-
-def uses_fc_norm(network: nn.Module) -> bool:
-    """Whether the network normalises only after pooling (EVA-02, BEiT): then that norm is applied to each token."""
-    return isinstance(getattr(network, "norm", None), nn.Identity) and not isinstance(
-        getattr(network, "fc_norm", nn.Identity()), nn.Identity
-    )
-
-
-def final_norm(network: nn.Module) -> nn.Module:
-    """The norm that ends the network."""
-    found = network.fc_norm if uses_fc_norm(network) else network.norm
-    assert isinstance(found, nn.Module)
-    return found
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return patchify(images_BCHW, self.patch)
 
 
 def load_encoder(
-    source: "Artefact | str", *, image_size: int, weights: Path | None = None, layer: int | None = None, seed: int = 0
+    source: "Artefact | str",
+    *,
+    image_size: tuple[int, int],
+    channels: int = 3,
+    weights: Path | None = None,
+    layer: int | None = None,
+    seed: int = 0,
 ) -> Encoder:
     """The encoder that a name or a pretrain artefact stands for, frozen, on the CPU.
 
-    Raises UserError for an unknown name, missing or unfitting weights, or a network without a square grid of tokens.
+    A timm name needs its weights file (`names.hub_file` finds or fetches it). `pixels` and `random:vit-…` follow the
+    size and the channels of the images, `layer` counts blocks from 1, and `seed` draws random networks. Raises
+    UserError for an unknown name, missing or unfitting weights, or images that the encoder can't take.
     """
     if not isinstance(source, str):
-        encoder = _from_artefact(source)
-    elif source == "pixels" or source.startswith("pixels:"):
-        return _pixels(source, image_size)
-    elif source.startswith("random:"):
-        encoder = _random(source.removeprefix("random:"), image_size, seed)
+        encoder = _from_artefact(source, layer)
     else:
-        encoder = _from_timm(source, weights)
-    assert encoder.network is not None
+        check_name(source)
+        prefix, _, rest = source.partition(":")
+        if prefix == "random":
+            encoder = _random(rest, image_size, channels, layer, seed)
+        elif timm_name(source) is not None:
+            encoder = _from_timm(source, weights, layer)
+        elif layer is not None:
+            raise UserError(f"--layer has no meaning for encoder {source}; leave it out")
+        elif prefix == "pixels":
+            encoder = _pixels(source, image_size, channels)
+        else:
+            encoder = _from_family(source, image_size, channels, weights, seed)
+    check_channels(channels, len(encoder.mean))
     encoder.network.eval().requires_grad_(False)
-    depth = len(encoder.network.blocks)  # type: ignore[arg-type]
-    if layer is not None and not 1 <= layer <= depth:
-        raise UserError(f"--layer is {layer}; this encoder has layers 1 to {depth}")
-    encoder.layer = layer
-    encoder.facts |= {
-        "norm": "fc_norm, on each token" if uses_fc_norm(encoder.network) else "norm",
-        "layer": layer or depth,
-    }
     return encoder
 
 
-def check_name(source: str) -> None:
-    """Raises UserError unless the name follows the grammar; looks nothing up and imports no model."""
-    if source in SHORT or source == "pixels":
-        return
-    if source.startswith(("timm:", "random:", "pixels:")) and source.split(":", 1)[1]:
-        return
-    known = [*SHORT, "pixels", "random:", "timm:"]
-    raise UserError(f'encoder "{source}" is unknown{did_you_mean(source, known)} (known: {GRAMMAR})')
-
-
-def _pixels(source: str, size: int) -> Encoder:
+def _pixels(source: str, size: tuple[int, int], channels: int) -> Encoder:
     word = source.partition(":")[2]
-    default = 8 if size <= 112 else 14 if size % 14 == 0 else 16
+    shorter = min(size)
+    default = 8 if shorter <= 112 else 14 if not any(side % 14 for side in size) else 16
     patch = int(word) if word.isdigit() and int(word) else default
-    if (word and not word.isdigit()) or size % patch:
+    if (word and not word.isdigit()) or any(side % patch for side in size):
+        shown = size[0] if size[0] == size[1] else f"{size[0]}×{size[1]}"
         raise UserError(
-            f"encoder {source!r} can't cut images of {size} px into patches; give pixels:N where N divides {size}"
+            f"encoder {source!r} can't cut images of {shown} px into patches; give pixels:N where N divides {shown}"
         )
-    mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    return Encoder(None, size, patch, patch * patch * 3, mean, std, facts={"kind": "pixels", "norm": "none"})
+    mean = std = (0.5,) * channels
+    facts = {"kind": "pixels", "norm": "none"}
+    grid = (size[0] // patch, size[1] // patch)
+    return Encoder(PatchPixels(patch), size, patch, patch * patch * channels, grid, mean, std, facts=facts)
 
 
-def _from_artefact(artefact: "Artefact") -> Encoder:
-    from embprobe.nn.vit import build_vit
-
+def _from_artefact(artefact: "Artefact", layer: int | None) -> Encoder:
     facts = artefact.read_json("encoder.json")
-    network = build_vit(facts["network"])
-    load_into(network, artefact.file("weights.safetensors"))
-    return _wrap(
-        network, facts["size"], facts["mean"], facts["std"], facts["interpolation"], {"kind": facts["objective"]}
-    )
+    vit = build_vit(facts["network"])
+    load_into(vit, artefact.file("weights.safetensors"))
+    size = facts["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    statistics = (tuple(facts["mean"]), tuple(facts["std"]))
+    return _wrapped(vit, (height, width), *statistics, facts["interpolation"], {"kind": facts["objective"]}, layer)
 
 
-def _random(name: str, image_size: int, seed: int) -> Encoder:
-    from embprobe.nn.mae import IMAGENET
-    from embprobe.nn.vit import build_vit, describe
-
+def _random(name: str, image_size: tuple[int, int], channels: int, layer: int | None, seed: int) -> Encoder:
     torch.manual_seed(seed)
-    found = SIZED.fullmatch(name)
-    if found:
-        width, depth, heads, patch = map(int, found.groups())
-        network = build_vit(describe(image_size, patch, width, depth, heads))
-        return _wrap(network, image_size, *IMAGENET, "bicubic", {"kind": "random", "seed": seed})
-    return _from_config(create(name, pretrained=False), {"kind": "random", "seed": seed})
+    facts = {"kind": "random", "seed": seed}
+    sizes = SIZED.fullmatch(name)
+    if sizes is None:
+        return _as_timm_wants(_create(name), facts, layer)
+    width, depth, heads, patch = map(int, sizes.groups())
+    vit = build_vit(vit_config(image_size, patch, width, depth, heads, channels))
+    return _wrapped(vit, image_size, *channel_statistics(channels), "bicubic", facts, layer)
 
 
-def _from_timm(source: str, weights: Path | None) -> Encoder:
-    check_name(source)
-    name = SHORT.get(source, source.removeprefix("timm:"))
+def _from_timm(source: str, weights: Path | None, layer: int | None) -> Encoder:
+    name = timm_name(source)
+    assert name is not None
+    if weights is None:
+        raise UserError(f"encoder {source} needs a weights file of timm's {name}; give it with --weights")
+    vit = _create(name)
+    load_into(vit, weights)
+    facts = {"kind": "timm", "timm": name, "weights": weights.name, "weights_hash": file_hash(weights)}
+    return _as_timm_wants(vit, facts, layer)
+
+
+def _from_family(source: str, image_size: tuple[int, int], channels: int, weights: Path | None, seed: int) -> Encoder:
+    family = family_of(source)
+    assert family is not None
+    name = source.partition(":")[2]
+    encoder = family.load()(name, image_size=image_size, channels=channels, weights=weights, seed=seed)
+    if not isinstance(encoder, Encoder):
+        raise UserError(f"the package of {source} gave no Encoder; ask those who made {family_version(source)}")
+    encoder.facts |= {"kind": family.name, "package": family_version(source)}
     if weights is not None:
-        network = create(name, pretrained=False)
-        load_into(network, weights)
-        return _from_config(network, {"kind": "timm", "timm": name, "weights": weights.name})
-    return _from_config(create(name, pretrained=True), {"kind": "timm", "timm": name})
+        encoder.facts |= {"weights": weights.name, "weights_hash": file_hash(weights)}
+    return encoder
 
 
-def create(name: str, *, pretrained: bool) -> nn.Module:
-    """A timm model by name, headless. Raises UserError for an unknown name or weights that can't be had."""
+def _create(name: str) -> nn.Module:
+    """An untrained timm model by name, headless. Raises UserError for an unknown name."""
     import timm
 
-    name = SHORT.get(name, name)
+    name = SHORT_NAMES[name].timm if name in SHORT_NAMES else name
     if not timm.is_model(name.split(".")[0]):
         raise UserError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
     try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
-        if not pretrained:
-            raise UserError(f"timm can't make {name!r}: {error}") from None
-        hub = (timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()).hf_hub_id or name
-        raise UserError(
-            f"the weights of {name} could not be fetched; download model.safetensors of {hub} where there is a network "
-            "and give the file with --weights"
-        ) from None
+        raise UserError(f"timm can't make {name!r}: {error}") from None
     return network
 
 
-def _from_config(network: nn.Module, facts: dict[str, Any]) -> Encoder:
+def _as_timm_wants(vit: nn.Module, facts: Facts, layer: int | None) -> Encoder:
+    """With the preprocessing of timm's configuration; the whole image is taken, never a crop."""
     from timm.data import resolve_data_config  # type: ignore[attr-defined]
 
-    config = resolve_data_config({}, model=network)  # type: ignore[no-untyped-call]
+    config = resolve_data_config({}, model=vit)  # type: ignore[no-untyped-call]
     facts |= {"timm_crop": config["crop_pct"], "crop": 1.0}
-    return _wrap(network, config["input_size"][-1], config["mean"], config["std"], config["interpolation"], facts)
+    _, height, width = config["input_size"]
+    statistics = (tuple(config["mean"]), tuple(config["std"]))
+    return _wrapped(vit, (height, width), *statistics, config["interpolation"], facts, layer)
 
 
-def _wrap(network: nn.Module, size: int, mean: Any, std: Any, interpolation: str, facts: dict[str, Any]) -> Encoder:
-    """Checks that the network gives a square grid of tokens."""
-    if not hasattr(network, "blocks") or not hasattr(network, "forward_intermediates"):
+def _wrapped(
+    vit: nn.Module,
+    size: tuple[int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    interpolation: str,
+    facts: Facts,
+    layer: int | None,
+) -> Encoder:
+    """Raises UserError for a network without a grid of tokens, and for a layer that it does not have."""
+    if not hasattr(vit, "blocks") or not hasattr(vit, "forward_intermediates"):
         raise UserError("this timm model has no transformer blocks; embprobe needs a ViT (timm:vit_…)")
-    side = network.patch_embed.patch_size  # type: ignore[union-attr]
+    depth = len(vit.blocks)  # type: ignore[arg-type]
+    if layer is not None and not 1 <= layer <= depth:
+        raise UserError(f"--layer is {layer}; this encoder has layers 1 to {depth}")
+    side = vit.patch_embed.patch_size  # type: ignore[union-attr]
     patch = int(side[0] if isinstance(side, (tuple, list)) else side)  # type: ignore[arg-type, index]
-    width = int(network.embed_dim)  # type: ignore[arg-type]
     how = interpolation if interpolation in ("bilinear", "bicubic") else "bicubic"
-    return Encoder(network, size, patch, width, tuple(mean), tuple(std), how, facts=facts)
-
-
-# ---- weights files
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file; official I-JEPA and MAE files are unwrapped (the target encoder, the model).
-
-    Nothing in the file is executed. Raises UserError for a file that is not there, not weights, or holds code.
-    """
-    import pickle
-
-    if not path.is_file():
-        raise UserError(f"there is no weights file {path}; check the path")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(str(path)))
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{path} holds more than tensors (code, perhaps) and is not loaded; save its state dict alone"
-        ) from None
-    except Exception as error:  # safetensors and torch raise many kinds; whatever it was, the file is no weights file
-        raise UserError(f"{path} is no weights file that can be read ({str(error).splitlines()[0][:120]})") from None
-    for key in ("target_encoder", "model", "state_dict", "encoder"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-            break
-    if not isinstance(found, dict) or not found or not all(isinstance(v, Tensor) for v in found.values()):
-        raise UserError(f"{path} holds no state dict; give a file of named tensors")
-    return {str(k).removeprefix("module.").removeprefix("backbone."): v for k, v in found.items()}
-
-
-def load_into(network: nn.Module, path: Path) -> None:
-    """Loads a weights file; every parameter that patch tokens depend on must be there. Raises UserError."""
-    from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
-
-    try:
-        state = read_weights(path)
-        if isinstance(network, VisionTransformer):
-            state = dict(checkpoint_filter_fn(dict(state), network))
-        state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-        own = network.state_dict()
-        if "cls_token" not in own and "cls_token" in state:
-            raise UserError(
-                f"{path} was made with a class token, this network has none; name the timm model it belongs to"
-            )
-        wrong = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
-        missing = [k for k in own if k not in state and not k.startswith(LEFT_OUT)]
-        surplus = [k for k in state if k not in own and not k.startswith(LEFT_OUT)]
-    except (KeyError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{path} does not fit this network ({error})") from None
-    if wrong or missing or surplus:
-        shape = [f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}" for k in wrong[:1]]
-        told = shape + [f"{k} is missing" for k in missing[:1]] + [f"{k} is not of it" for k in surplus[:1]]
-        raise UserError(f"{path} does not fit this network: {'; '.join(told)}")
-    network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+    facts |= {"norm": "fc_norm, on each token" if uses_fc_norm(vit) else "norm", "layer": layer or depth}
+    grid = (size[0] // patch, size[1] // patch)
+    return Encoder(PatchTokens(vit, layer), size, patch, int(vit.embed_dim), grid, mean, std, how, facts)  # type: ignore[arg-type]

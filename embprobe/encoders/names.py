@@ -1,12 +1,10 @@
 """How encoders are named: short names, the grammar of all others, families of other packages. No torch in here."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
 
 from embprobe.errors import UserError, did_you_mean
 

@@ -13,9 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embprobe.encoders.load import check_name, load_encoder, preprocess, read_weights
+from embprobe.encoders.load import load_encoder
+from embprobe.encoders.names import check_name
 from embprobe.errors import UserError
-from embprobe.nn.mae import IMAGENET
+from embprobe.evaluation.output import JudgeOutput
+from embprobe.nn.classifier import build_classifier
+from embprobe.nn.weights import read_weights
+from embprobe.pixels import channel_statistics, check_channels, preprocess
 
 if TYPE_CHECKING:
     from embprobe.store import Artefact
@@ -23,37 +27,37 @@ if TYPE_CHECKING:
 INCEPTION = "inception-2015-12-05.pt"
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
-Judged = tuple[Tensor, Tensor | None]  # features (B,F), probabilities (B,C)
-
 
 @dataclass
 class Judge:
-    """A frozen network: u8 images (B,H,W,3) → features (B,F) and, from a classifier, probabilities (B,C)."""
+    """A frozen network: u8 images (B,H,W,C) of any size → features (B,F) and, from a classifier, probabilities."""
 
     name: str
-    network: Callable[[Tensor], Judged]
+    network: Callable[[Tensor], JudgeOutput]
     module: nn.Module
+    channels: int = 3
     classes: list[str] | None = None  # of the data set; None where its classes are others or it has none
     accuracy: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # Any: JSON for the manifest
 
     @torch.no_grad()
-    def __call__(self, images_BHWC: np.ndarray, device: str) -> Judged:
-        """Features f32 and probabilities f32 on the CPU."""
+    def __call__(self, images_BHWC: np.ndarray, device: str) -> JudgeOutput:
+        """Features f32 and probabilities f32 on the CPU. Raises UserError for images of other channels."""
+        check_channels(images_BHWC.shape[-1], self.channels)
         features, probabilities = self.network(torch.from_numpy(np.ascontiguousarray(images_BHWC)).to(device))
-        return features.float().cpu(), None if probabilities is None else probabilities.float().cpu()
+        return JudgeOutput(features.float().cpu(), None if probabilities is None else probabilities.float().cpu())
+
+    def to(self, device: str) -> "Judge":
+        """Moves the network."""
+        self.module.to(device)
+        return self
 
 
-def features_of(judge: Judge, batches: Iterator[np.ndarray], device: str) -> Judged:
-    """Features (N,F) and probabilities (N,C) of all images."""
-    judge.module.to(device)
-    found = [judge(images, device) for images in batches]
-    probabilities = [p for _, p in found if p is not None]
-    return torch.cat([f for f, _ in found]), torch.cat(probabilities) if probabilities else None
+def load_judge(source: "Artefact | str", *, weights: Path | None = None) -> Judge:
+    """A classify or a pretrain artefact, `inception`, a classifier's weights file, or an encoder's name.
 
-
-def load_judge(source: "Artefact | str") -> Judge:
-    """A classify artefact, `inception`, a classifier's weights file, or an encoder's name. Raises UserError."""
+    `weights` is the file that a timm encoder needs (`names.hub_file` finds or fetches it). Raises UserError.
+    """
     if not isinstance(source, str):
         return _dataset_classifier(source) if source.stage == "classify" else _encoder(source, source.short)
     if source == "inception":
@@ -64,7 +68,7 @@ def load_judge(source: "Artefact | str") -> Judge:
     if "/" in source or source.endswith((".pth", ".pt", ".safetensors")):
         raise UserError(f"there is no weights file {source}; check the path given with --judge")
     check_name(source)
-    return _encoder(source, source)
+    return _encoder(source, source, weights)
 
 
 # ---- Inception, as clean-fid has it
@@ -72,7 +76,7 @@ def load_judge(source: "Artefact | str") -> Judge:
 
 def inception_file() -> Path:
     """Where Inception's weights lie. Raises UserError that says how to place them."""
-    folder = os.environ.get("EMBPROBE_WEIGHTS")
+    folder = os.environ.get("EMBPROBE_WEIGHTS")  # /tmp is where clean-fid itself puts the file
     places = [Path(p) / INCEPTION for p in (folder, Path.home() / ".cache" / "embprobe", "/tmp") if p]
     for path in places:
         if path.is_file():
@@ -105,19 +109,19 @@ def _inception(path: Path) -> Judge:
     return Judge("inception", lambda x: inception_features(network, x), network, facts={"sha256": digest})
 
 
-def inception_features(network: nn.Module, images_BHWC: Tensor) -> Judged:
+def inception_features(network: nn.Module, images_BHWC: Tensor) -> JudgeOutput:
     """2048 pooled features and 1008 class probabilities, after clean-fid's own resize to 299 px."""
     from cleanfid.resize import build_resizer
 
     resize = build_resizer("clean")
-    resized = np.stack([resize(image) for image in images_BHWC.cpu().numpy()])
-    x = torch.from_numpy(resized).permute(0, 3, 1, 2).to(images_BHWC.device)
+    enlarged = np.stack([resize(image) for image in images_BHWC.cpu().numpy()])
+    x = torch.from_numpy(enlarged).permute(0, 3, 1, 2).to(images_BHWC.device)
     features = network(x)
     output = network.base.output if hasattr(network, "base") else None  # type: ignore[union-attr]
     probabilities = None
     if output is not None and hasattr(output, "weight"):
         probabilities = (features @ output.weight.T).softmax(1)  # no bias, as the score is usually taken
-    return features, probabilities
+    return JudgeOutput(features, probabilities)
 
 
 # ---- classifiers
@@ -125,33 +129,35 @@ def inception_features(network: nn.Module, images_BHWC: Tensor) -> Judged:
 
 def _dataset_classifier(artefact: "Artefact") -> Judge:
     from safetensors.torch import load_file
-    from torchvision.models import resnet18
 
     facts = artefact.read_json("classifier.json")
-    network = resnet18(num_classes=len(facts["classes"]))
+    size, channels = facts["size"], facts.get("channels", 3)
+    height, width = (size, size) if isinstance(size, int) else size
+    network = build_classifier(len(facts["classes"]), channels)
     network.load_state_dict(load_file(str(artefact.file("weights.safetensors"))))
     network.eval()
     return Judge(
         f"classifier {artefact.short}",
-        lambda x: classifier_features(network, x, facts["size"]),
+        partial(classifier_features, network, size=(height, width)),
         network,
+        channels=channels,
         classes=facts["classes"],
         accuracy=artefact.metrics["accuracy"],
         facts={"fingerprint": artefact.fingerprint},
     )
 
 
-def classifier_features(network: nn.Module, images_BHWC: Tensor, size: int) -> Judged:
+def classifier_features(network: nn.Module, images_BHWC: Tensor, size: tuple[int, int]) -> JudgeOutput:
     """What enters the last linear layer, (B,F), and class probabilities, of a torchvision classifier."""
-    kept: list[Tensor] = []
+    inputs: list[Tensor] = []
     last = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
-    handle = last.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+    handle = last.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     try:
-        logits = network(preprocess(images_BHWC, size, *IMAGENET, "bicubic"))
+        logits = network(preprocess(images_BHWC, size, *channel_statistics(images_BHWC.shape[-1]), "bicubic"))
     finally:
         handle.remove()
-    features = kept[0].mean((2, 3)) if kept[0].ndim == 4 else kept[0]
-    return features, logits.flatten(1).softmax(1)
+    features = inputs[0].mean((2, 3)) if inputs[0].ndim == 4 else inputs[0]
+    return JudgeOutput(features, logits.flatten(1).softmax(1))
 
 
 COMMON = ("resnet18", "resnet50", "vgg16", "squeezenet1_0", "squeezenet1_1", "alexnet")  # tried first, to be quick
@@ -165,7 +171,7 @@ def _weights_file(path: Path) -> Judge:
         if {k: tuple(v.shape) for k, v in network.state_dict().items()} == shapes:
             network = network.to_empty(device="cpu")
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-            judged = partial(classifier_features, network.eval(), size=224)
+            judged = partial(classifier_features, network.eval(), size=(224, 224))
             return Judge(name, judged, network, facts={"file": path.name, "classes": "ImageNet's"})
     raise UserError(f"{path} fits none of torchvision's classifiers; give another file with --judge")
 
@@ -184,15 +190,14 @@ def _classifiers() -> Iterator[tuple[str, nn.Module]]:
             yield name, network
 
 
-def _encoder(source: "Artefact | str", name: str) -> Judge:
+def _encoder(source: "Artefact | str", name: str, weights: Path | None = None) -> Judge:
     """Mean patch tokens of an encoder."""
-    encoder = load_encoder(source, image_size=64)
-    if encoder.network is None:
+    if isinstance(source, str) and source.partition(":")[0] == "pixels":
         raise UserError("--judge pixels judges nothing; give a classifier, inception or an encoder")
-    return Judge(name, lambda x: (encoder(x).flatten(1, 2).mean(1), None), encoder.network, facts=dict(encoder.facts))
+    channels = 3 if isinstance(source, str) else len(source.read_json("encoder.json")["mean"])
+    encoder = load_encoder(source, image_size=(64, 64), channels=channels, weights=weights)
 
+    def mean_token(images_BHWC: Tensor) -> JudgeOutput:
+        return JudgeOutput(encoder(images_BHWC).flatten(1, -2).mean(1), None)
 
-def resized(images_BHWC: np.ndarray, size: int) -> np.ndarray:
-    """u8 images at size × size: antialiased bicubic, back to u8."""
-    x = preprocess(torch.from_numpy(images_BHWC), size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic")
-    return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return Judge(name, mean_token, encoder.network, channels, facts=dict(encoder.facts))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class JudgeOutput(NamedTuple):
-    """Features (n,F), and of a classifier probabilities (n,C)."""
+    """What a judge says of images."""
 
-    features: Tensor
-    probabilities: Tensor | None
+    features: Tensor  # (n,F)
+    probabilities: Tensor | None  # (n,C); None from a judge that knows no classes

@@ -114,10 +114,10 @@ def sample_masks(count: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _block_size(grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:
-    """Height and width in patches; the aspect is that of the block in patches."""
+    """Height and width in patches; the aspect is taken relative to the grid's own."""
     low, span = scale[0], scale[1] - scale[0]
     area = (low + span * float(torch.rand(()))) * grid[0] * grid[1]
-    ratio = aspect[0] + (aspect[1] - aspect[0]) * float(torch.rand(()))
+    ratio = (aspect[0] + (aspect[1] - aspect[0]) * float(torch.rand(()))) * (grid[0] / grid[1])
     return (min(grid[0], max(1, round((area * ratio) ** 0.5))), min(grid[1], max(1, round((area / ratio) ** 0.5))))
 
 
