@@ -111,7 +111,7 @@ def _pixels(source: str, size: tuple[int, int], channels: int) -> Encoder:
 def _from_artefact(artefact: "Artefact", layer: int | None) -> Encoder:
     facts = artefact.read_json("encoder.json")
     vit = build_vit(facts["network"])
-    load_into(vit, artefact.file("weights.safetensors"))
+    load_into(vit, artefact.weights())
     size = facts["size"]
     height, width = (size, size) if isinstance(size, int) else size
     statistics = (tuple(facts["mean"]), tuple(facts["std"]))

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from embprobe.encoders.load import load_encoder
 from embprobe.encoders.names import check_name
 from embprobe.errors import UserError
+from embprobe.evaluation.inception import INCEPTION, INCEPTION_SHA256, inception_file
 from embprobe.evaluation.output import JudgeOutput
 from embprobe.nn.classifier import build_classifier
 from embprobe.nn.weights import read_weights
@@ -23,9 +23,6 @@ from embprobe.pixels import channel_statistics, check_channels, preprocess
 
 if TYPE_CHECKING:
     from embprobe.store import Artefact
-
-INCEPTION = "inception-2015-12-05.pt"
-INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
 
 @dataclass
@@ -74,27 +71,6 @@ def load_judge(source: "Artefact | str", *, weights: Path | None = None) -> Judg
 # ---- Inception, as clean-fid has it
 
 
-def inception_file() -> Path:
-    """Where Inception's weights lie. Raises UserError that says how to place them."""
-    folder = os.environ.get("EMBPROBE_WEIGHTS")  # /tmp is where clean-fid itself puts the file
-    places = [Path(p) / INCEPTION for p in (folder, Path.home() / ".cache" / "embprobe", "/tmp") if p]
-    for path in places:
-        if path.is_file():
-            return path
-    raise UserError(
-        f"Inception's weights {INCEPTION} are not here; fetch them where there is a network (clean-fid downloads them to "
-        f"/tmp) and put them in {places[-2].parent}, or set EMBPROBE_WEIGHTS to their folder"
-    )
-
-
-def inception_there() -> bool:
-    """Whether Inception can be used without a download."""
-    try:
-        return inception_file().is_file()
-    except UserError:
-        return False
-
-
 def _inception(path: Path) -> Judge:
     """TorchScript runs code, so only the one file that clean-fid uses is accepted."""
     with path.open("rb") as file:
@@ -134,7 +110,7 @@ def _dataset_classifier(artefact: "Artefact") -> Judge:
     size, channels = facts["size"], facts.get("channels", 3)
     height, width = (size, size) if isinstance(size, int) else size
     network = build_classifier(len(facts["classes"]), channels)
-    network.load_state_dict(load_file(str(artefact.file("weights.safetensors"))))
+    network.load_state_dict(load_file(str(artefact.weights())))
     network.eval()
     return Judge(
         f"classifier {artefact.short}",

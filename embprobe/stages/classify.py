@@ -101,12 +101,12 @@ def judged_classes(network: "nn.Module", images: Images, rows: "np.ndarray") -> 
     """The most probable class of each row (n,)."""
     import torch
 
-    from embprobe.evaluation.judges import classifier_output
+    from embprobe.evaluation.judges import classifier_features
 
     judged, device = [], next(network.parameters()).device
     with torch.no_grad():
         for part in blocks(rows, 256):
-            output = classifier_output(network, torch.from_numpy(images.array.take(part)).to(device), images.size)
+            output = classifier_features(network, torch.from_numpy(images.array.take(part)).to(device), images.size)
             assert output.probabilities is not None
             judged.append(output.probabilities.argmax(1).cpu())
     return torch.cat(judged)

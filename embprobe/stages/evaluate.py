@@ -60,7 +60,7 @@ class Evaluate(Stage):
 
     def usual_judges(self, make: Make) -> tuple[Artefact | str, ...]:
         """The data set's classifier where it has classes, and Inception where it can be used."""
-        from embprobe.evaluation.judges import inception_there
+        from embprobe.evaluation.inception import inception_there
 
         judges: list[Artefact | str] = []
         if (self.reference.metrics.get("classes") or 0) > 1:

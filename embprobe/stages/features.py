@@ -68,13 +68,14 @@ class Featurize(Stage):
         from embprobe.training.device import device_of
 
         judge, device = load_judge(self.judge, weights=self.weights), device_of(self.device)
-        judge.module.to(device)
+        judge.to(device)
         height, width = self.size
         sets = image_sets(self.images, (height, width), self.limit, self.seed, whole=self.whole)
         for name, chosen in sets.items():
             out.create(f"{name}_rows", (len(chosen.rows),), "int64").write(chosen.rows)
             self.look(judge, name, chosen, out, device)
-        out.note(judge=judge.name, judge_facts=judge.facts, size=list(self.size))
+        about = {"name": judge.name, "accuracy": judge.accuracy, "classes": judge.classes, "facts": judge.facts}
+        out.note(judge=about, size=list(self.size))
 
     def look(self, judge: "Judge", name: str, chosen: "ImageRows", out: Artefact, device: str) -> None:
         """Writes `NAME_features` (n,F) f32 and, from a classifier, `NAME_probabilities` (n,C)."""

@@ -90,19 +90,17 @@ class Measure(Stage):
         from embprobe import console
         from embprobe.evaluation import figures
         from embprobe.evaluation.features import compared_sets
-        from embprobe.evaluation.judges import describe_judge
 
         assert self.real is not None
-        drawn = None if self.drawn is None else Features(self.drawn)
-        sets = figures.enough(compared_sets(Images(self.reference), Features(self.real), drawn), self.k)
+        real, drawn = Features(self.real), None if self.drawn is None else Features(self.drawn)
+        sets = figures.enough(compared_sets(Images(self.reference), real, drawn), self.k)
         console.say(figures.counts(sets))
-        judge = describe_judge(self.judge)
-        report = figures.judge_report(judge.classes, judge.accuracy, sets, self.k)
-        size = " × ".join(str(side) for side in dict.fromkeys(image_size(self.samples)))
+        name, accuracy, classes, facts = (real.judge[key] for key in ("name", "accuracy", "classes", "facts"))
+        report = figures.judge_report(classes, accuracy, sets, self.k)
+        size = "×".join(str(side) for side in dict.fromkeys(image_size(self.samples)))
         digest = sets["train"].cut(report["count"]).digest()
-        facts = {"name": judge.name, "accuracy": judge.accuracy, **Features(self.real).judge_facts}
-        weak = judge.accuracy is not None and judge.accuracy < WEAK
-        facts |= {"weak": weak, "probed": probed(self.judge, self.samples)}
+        facts = {"name": name, "accuracy": accuracy, **facts, "weak": accuracy is not None and accuracy < WEAK}
+        facts |= {"probed": probed(self.judge, self.samples)}
         return facts | {"reference": f"{self.reference.short} {size} px {digest}"} | report
 
     def latent_figures(self) -> dict[str, Json]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from embprobe.store import Artefact, Json
-from embprobe.study.figures import Figure
+from embprobe.metrics.estimate import Estimate
 from embprobe.study.reading import Study, figures_of, judged_by
 
 Line = Sequence[tuple[float, float]]  # (epochs, value), epochs above 0 and rising
@@ -17,7 +17,7 @@ class Point:
     """A figure after some epochs, of so many samples."""
 
     epochs: float
-    figure: Figure
+    figure: Estimate
     count: int
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from embprobe import page
+from embprobe.page import html
 from embprobe.page.pictures import grid, png, webp
 from embprobe.store import Array, Artefact, Json
 from embprobe.study.reading import SPACES, Study
@@ -30,7 +30,7 @@ class Gallery:
         safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-")
         self.out.write_bytes(f"figures/{safe}.png", png(sheet))
         data, size = webp(sheet, across)
-        return page.picture(data, caption, beside, size)
+        return html.picture(data, caption, beside, size)
 
     def shown(self) -> list[tuple[Artefact, Artefact]]:
         """Each set of samples once, with the first evaluation of it."""
@@ -49,8 +49,8 @@ class Gallery:
                 rows, beside = class_rows(label, made.read_json("classes.json"))
                 by_class = True
             found += self.keep(f"samples-{caption[:40]}-{evaluation.short}", pictures(images, rows), caption, beside)
-        words = page.text("Beside a row: the class asked for.") if by_class else ""
-        return words + page.row(found + self.real(by_class)) if found else ""
+        words = html.text("Beside a row: the class asked for.") if by_class else ""
+        return words + html.row(found + self.real(by_class)) if found else ""
 
     def real(self, by_class: bool) -> str:
         """Real training images, by class if the samples are."""
@@ -92,7 +92,7 @@ class Gallery:
             beside = (*(f"{s} steps" for s in snapshots.attrs["steps"]), "original")
             sheet = np.concatenate([*shown, real])
             found += self.keep(f"reconstructions-{label}-{decoder.short}", sheet, label, beside, across=shown.shape[1])
-        return page.row(found)
+        return html.row(found)
 
     def neighbours(self) -> str:
         """For each set of samples and each space: the samples most like copies above their training images."""
@@ -101,7 +101,7 @@ class Gallery:
             spaces = evaluation.read_json("metrics.json").get("memorisation") or {}
             for space, told in spaces.items():
                 found += self.worst(made, evaluation, space, told)
-        return page.row(found)
+        return html.row(found)
 
     def worst(self, made: Artefact, evaluation: Artefact, space: str, told: Json) -> str:
         """The pairs that are nearest for what held-out images would lead one to expect."""

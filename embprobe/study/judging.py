@@ -6,13 +6,14 @@ from functools import cached_property
 
 from embprobe.store import Json
 from embprobe.study import verdict
-from embprobe.study.figures import Column, Row
+from embprobe.metrics.table import Metric
+from embprobe.study.rows import Row
 from embprobe.study.reading import Study, judged_by
 from embprobe.study.verdict import Difference, Sentence, Standing, listed
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgeReport:
     """A judge's rows, and what it says of itself."""
 
     name: str | None
@@ -39,7 +40,7 @@ class Judged:
         known = "" if self.accuracy is None else f", {100 * self.accuracy:.1f} % accurate on held-out images"
         flags = " ⚠ weak judge (below 90 %)" if self.weak else ""
         flags += f" ⚠ the judge is a probed encoder ({listed(self.probed)})" if self.probed else ""
-        return f"Judged by {self.name}{known}{flags}"
+        return f"JudgeReport by {self.name}{known}{flags}"
 
     @cached_property
     def groups(self) -> dict[str, dict[str, list[Row]]]:
@@ -57,7 +58,7 @@ class Judged:
         return verdict.standings({k: rows for k, rows in group.items() if not rows[0].control})
 
 
-def judges(study: Study) -> list[Judged]:
+def judges(study: Study) -> list[JudgeReport]:
     """Every judge, the first one given first."""
     found = []
     for name in study.judges:
@@ -65,16 +66,16 @@ def judges(study: Study) -> list[Judged]:
         told = [judged_by(a)[name] for a in mine]
         labels = [study.name(a.inputs["samples"]) for a in mine]
         protocols = [a.read_json("metrics.json").get("protocol") or {} for a in mine]
-        found.append(Judged(name, told[0].get("accuracy") if told else None, study.rows(name), labels, told, protocols))
+        found.append(JudgeReport(name, told[0].get("accuracy") if told else None, study.rows(name), labels, told, protocols))
     return found
 
 
-def readers(study: Study) -> Judged:
+def readers(study: Study) -> JudgeReport:
     """What simple readers find in embeddings, compared as if they were a judge."""
-    return Judged(None, None, study.embeddings(), (), (), ())
+    return JudgeReport(None, None, study.embeddings(), (), (), ())
 
 
-def answers(judged: Sequence[Judged], embeddings: Sequence[Row]) -> list[tuple[str, list[Sentence]]]:
+def answers(judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> list[tuple[str, list[Sentence]]]:
     """A heading and its sentences for each judge and way of drawing, then for what readers find in embeddings."""
     found = []
     for judge in judged:
@@ -88,7 +89,7 @@ def answers(judged: Sequence[Judged], embeddings: Sequence[Row]) -> list[tuple[s
     return [(heading, said) for heading, said in found if said]
 
 
-def cautions(study: Study, judged: Sequence[Judged]) -> list[str]:
+def cautions(study: Study, judged: Sequence[JudgeReport]) -> list[str]:
     """What can't be concluded."""
     said = [_seeds(study), *(_trust(j) for j in judged), _disagreement(judged), *(_decoders(j) for j in judged[:1])]
     told = [t for j in judged for t in j.told]
@@ -128,7 +129,7 @@ def _seeds(study: Study) -> str:
     )
 
 
-def _trust(judge: Judged) -> str:
+def _trust(judge: JudgeReport) -> str:
     """What a weak or probed judge puts in doubt."""
     said = []
     if judge.weak:
@@ -145,9 +146,9 @@ def _trust(judge: Judged) -> str:
     return " ".join(said)
 
 
-def _disagreement(judged: Sequence[Judged]) -> str:
+def _disagreement(judged: Sequence[JudgeReport]) -> str:
     """Figures in which two judges name different winners."""
-    winners: dict[tuple[str, Column], dict[str, str]] = {}
+    winners: dict[tuple[str, Metric], dict[str, str]] = {}
     for judge in judged:
         for how in judge.groups:
             for standing in judge.standings(how):
@@ -161,7 +162,7 @@ def _disagreement(judged: Sequence[Judged]) -> str:
     return f"Judges disagree in {'; '.join(said)}." if said else ""
 
 
-def _decoders(judge: Judged) -> str:
+def _decoders(judge: JudgeReport) -> str:
     """How much of the samples' FD the decoders alone explain."""
     rebuilt = {r.encoder: r for r in judge.rows if r.kind == "reconstructions" and "fd" in r.values}
     if not rebuilt:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from embprobe.page import Cell
-from embprobe.study.figures import Row
-from embprobe.study.judging import Judged
+from embprobe.page.html import Cell
+from embprobe.study.rows import Row
+from embprobe.study.judging import JudgeReport
 from embprobe.study.table import Table
 from embprobe.study.verdict import METHODS
 
@@ -23,7 +23,7 @@ def escaped(text: str) -> str:
     return "".join(SIGNS.get(c, c) for c in text)
 
 
-def tables(judged: Sequence[Judged], reading: Judged) -> str:
+def tables(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     """Figures with ± and the best in bold, floors, and differences: one table float after the other."""
     parts = ["% \\usepackage{booktabs}"]
     for judge in judged:
@@ -54,7 +54,7 @@ def floats(rows: Sequence[Row], caption: str) -> list[str]:
     return found
 
 
-def differences(judge: Judged) -> list[str]:
+def differences(judge: JudgeReport) -> list[str]:
     """Every difference between rows drawn the same way."""
     lines = [r"drawn & figure & first & second & first $-$ second & 95\,\% interval & by \\ \midrule"]
     for how, found in judge.differences.items():

@@ -3,8 +3,9 @@
 import shlex
 from collections.abc import Iterator
 
-from embprobe import console, page
-from embprobe.page import Cell
+from embprobe import console
+from embprobe.page import html
+from embprobe.page.html import Cell
 from embprobe.store import Artefact, Json
 from embprobe.study.reading import Study
 
@@ -20,9 +21,9 @@ def provenance(study: Study) -> str:
     commands = "\n".join(command(a) for a in everything)
     versions = "  ".join(f"{k} {v}" for k, v in everything[-1].manifest["versions"].items() if v)
     caption = "Everything behind this page, in the order it was made"
-    table = page.table(["stage", "fingerprint", "time", "size", "host", "finished"], rows, caption=caption)
-    table = page.folded(f"Fingerprints ({len(rows)} artefacts)", table)
-    return table + page.folded("Commands that make it again", page.code(commands)) + page.text(versions)
+    table = html.table(["stage", "fingerprint", "time", "size", "host", "finished"], rows, caption=caption)
+    table = html.folded(f"Fingerprints ({len(rows)} artefacts)", table)
+    return table + html.folded("Commands that make it again", html.code(commands)) + html.text(versions)
 
 
 def command(artefact: Artefact) -> str:

@@ -4,7 +4,8 @@ from collections import defaultdict
 from functools import cached_property
 
 from embprobe.store import Artefact, Json
-from embprobe.study.figures import Figure, Row
+from embprobe.metrics.estimate import Estimate
+from embprobe.study.rows import Row
 
 CHAIN = ("sample", "diffuse", "decode", "compress")  # stages between embeddings and samples
 NEITHER = ("stage", "version", "seed", "milestone", "conditional")  # neither how a row was made nor its name
@@ -47,7 +48,7 @@ class Study:
         """Encoder, how the samples were drawn, and the seed, the last two where they differ."""
         return self.row(samples, {}).label
 
-    def row(self, samples: Artefact, values: dict[str, Figure], **facts: Json) -> Row:
+    def row(self, samples: Artefact, values: dict[str, Estimate], **facts: Json) -> Row:
         """A row of these samples."""
         embeddings = embeddings_of(samples)
         label = self.label(embeddings)
@@ -144,7 +145,7 @@ class Study:
         found: dict[int, Row] = {}
         for evaluation in [a for a in self.final if judge in judged_by(a)]:
             told = judged_by(evaluation)[judge]
-            values = {k: Figure(f.floor) for k, f in figures_of(told).items() if f.floor is not None}
+            values = {k: Estimate(f.floor) for k, f in figures_of(told).items() if f.floor is not None}
             if values:
                 row = Row("real held-out images", values, kind="real", count=told["floor_count"], weak=told["weak"])
                 found.setdefault(told["floor_count"], row)
@@ -152,17 +153,17 @@ class Study:
 
     def embeddings(self) -> list[Row]:
         """What readers find in each encoder's embeddings, what the latents keep of them, and the decoder's PSNR."""
-        found: dict[Artefact, dict[str, Figure]] = {}
+        found: dict[Artefact, dict[str, Estimate]] = {}
         for evaluation in self.final:
             samples = evaluation.inputs["samples"]
             latents, decoder = samples.inputs["denoiser"].inputs["latents"], samples.inputs["decoder"]
             values = found.setdefault(latents.inputs["embeddings"], {})
             for made, key in ((decoder, "psnr"), (latents, "r2")):
                 if made.metrics.get(key) is not None:
-                    values.setdefault(key, Figure(made.metrics[key]))
+                    values.setdefault(key, Estimate(made.metrics[key]))
         for probe in self.probes:
             told = probe.read_json("probe.json")
-            kept = {k: Figure.of(told[k]) for k in ("linear", "knn", "pixel_r2") if told.get(k)}
+            kept = {k: Estimate.of(told[k]) for k in ("linear", "knn", "pixel_r2") if told.get(k)}
             found.setdefault(probe.inputs["embeddings"], {}).update(kept)
         return [
             Row(self.label(a), values, kind="embeddings", control=is_control(encoder_label(a)))
@@ -195,10 +196,10 @@ def judged_by(evaluation: Artefact) -> dict[str | None, Json]:
     return {found["name"]: found for found in evaluation.read_json("metrics.json")["judges"].values()}
 
 
-def figures_of(told: Json) -> dict[str, Figure]:
+def figures_of(told: Json) -> dict[str, Estimate]:
     """Every metric that has a value."""
     metrics = (told or {}).get("metrics", {})
-    return {k: Figure.of(v) for k, v in metrics.items() if v and v.get("value") is not None}
+    return {k: Estimate.of(v) for k, v in metrics.items() if v and v.get("value") is not None}
 
 
 def told_by(told: Json) -> dict[str, Json]:

@@ -2,66 +2,68 @@
 
 from collections.abc import Sequence
 
-from embprobe import page
-from embprobe.page import Cell
+from embprobe.page import html
+from embprobe.page.html import Cell
 from embprobe.page.charts import bars, curves, svg_file
 from embprobe.store import Artefact, Json
 from embprobe.study import judging
 from embprobe.study.curves import Point
-from embprobe.study.figures import COLUMNS, Column, Figure, Row
-from embprobe.study.judging import Judged
+from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRICS, Metric
+from embprobe.study.rows import Row
+from embprobe.study.judging import JudgeReport
 from embprobe.study.reading import SPACES, Study
 from embprobe.study.table import Table, csv_text, half_width
 from embprobe.study.verdict import METHODS
 
 CLASS_COLUMNS = ("fd", "kid", "precision", "recall", "density", "coverage", "authenticity")
-KEY = {c.key: c for c in COLUMNS}
+KEY = {c.key: c for c in METRICS}
 
 
 def lead(study: Study) -> str:
     """What is compared."""
     images = [a for a in study.all if a.stage == "ingest"]
     words = ", ".join(f"{a.metrics['count']} images of {a.metrics['size']} px" for a in images)
-    return page.text(f"{words}." if words else "")
+    return html.text(f"{words}." if words else "")
 
 
-def answer(study: Study, judged: Sequence[Judged], embeddings: Sequence[Row]) -> str:
+def answer(study: Study, judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> str:
     """Who wins where, by how much, and what can't be concluded."""
     from html import escape
 
     found = judging.answers(judged, embeddings)
     said = ""
     for heading, sentences in found:
-        said += page.heading(heading)
+        said += html.heading(heading)
         said += "".join(f"<p><strong>{escape(s.subject)}</strong> {escape(s.rest)}</p>" for s in sentences)
     if said:
-        said = page.text("Square brackets: 95 % interval of the difference.") + said
+        said = html.text("Square brackets: 95 % interval of the difference.") + said
         said = f'<div class="answer">{said}</div>'
     left = judging.cautions(study, judged)
-    return said + (page.heading("What can't be concluded") + page.bullets(left) if left else "")
+    return said + (html.heading("What can't be concluded") + html.bullets(left) if left else "")
 
 
-def comparison(judged: Sequence[Judged], reading: Judged) -> str:
+def comparison(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     """A table for each judge, one of the embeddings, every difference, and how the figures were taken."""
     found = ""
     for judge in judged:
         if judge.rows:
             table = Table(judge.rows)
-            found += page.table(table.headers, table.cells, caption=judge.caption, floors=table.floors)
+            found += html.table(table.headers, table.cells, caption=judge.caption, floors=table.floors)
     if reading.rows:
         table = Table(reading.rows)
-        found += page.table(table.headers, table.cells, caption=reading.caption)
-    found += page.text(
+        found += html.table(table.headers, table.cells, caption=reading.caption)
+    found += html.text(
         "± is half of a 95 % interval over images. Bold: best of the rows drawn the same way. Below the line: floors, real "
         "held-out images and what the decoder makes of them, each in the place of samples."
     )
     parts = {j.name: j.rows for j in judged} | ({"readers": reading.rows} if reading.rows else {})
-    found += page.download("Download all figures as CSV", "table.csv", csv_text(parts))
-    found += page.folded("All differences", "".join(differences(j) for j in (*judged, reading)))
-    return found + page.folded("How the figures were taken", protocol(judged))
+    found += html.download("Download all figures as CSV", "table.csv", csv_text(parts))
+    found += html.folded("All differences", "".join(differences(j) for j in (*judged, reading)))
+    return found + html.folded("How the figures were taken", protocol(judged))
 
 
-def differences(judge: Judged) -> str:
+def differences(judge: JudgeReport) -> str:
     """Every pair of rows drawn the same way, in every figure."""
     rows = []
     for how, found in judge.differences.items():
@@ -73,10 +75,10 @@ def differences(judge: Judged) -> str:
             rows.append([Cell(d.column.name), Cell(how), Cell(d.first), Cell(d.second), size, Cell(ends, sort=d.low), Cell(told),
                          Cell(METHODS[d.method])])  # fmt: skip
     headers = ["figure", "drawn", "first", "second", "first − second", "95 % interval", "better", "interval by"]
-    return page.table(headers, rows, caption=judge.caption) if rows else ""
+    return html.table(headers, rows, caption=judge.caption) if rows else ""
 
 
-def protocol(judged: Sequence[Judged]) -> str:
+def protocol(judged: Sequence[JudgeReport]) -> str:
     """What every evaluation says of its own protocol, once."""
     from html import escape
 
@@ -88,7 +90,7 @@ def protocol(judged: Sequence[Judged]) -> str:
 # ---- curves
 
 
-def curve_charts(judge: Judged, series: dict[str, dict[str, list[Point]]], out: Artefact) -> str:
+def curve_charts(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], out: Artefact) -> str:
     """A chart of each figure over training."""
     found = ""
     for key, lines in series.items():
@@ -100,10 +102,10 @@ def curve_charts(judge: Judged, series: dict[str, dict[str, list[Point]]], out: 
         if chart:
             out.write_bytes(f"figures/curve-{key}.svg", svg_file(chart))
             found += chart
-    return (page.text(judge.caption) + page.row(found, large=True)) if found else ""
+    return (html.text(judge.caption) + html.row(found, large=True)) if found else ""
 
 
-def curve_table(judge: Judged, series: dict[str, dict[str, list[Point]]], told: dict[str, Json]) -> str:
+def curve_table(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], told: dict[str, Json]) -> str:
     """Areas and epochs until the target, and a word on points of different counts."""
     if not told["rows"]:
         return ""
@@ -123,13 +125,13 @@ def curve_table(judge: Judged, series: dict[str, dict[str, list[Point]]], told: 
         words += (
             f" Points have {min(counts)} to {max(counts)} samples, and FD, precision and recall depend on that number."
         )
-    return page.table(headers, rows, caption=f"Areas under the curves. {judge.caption}") + page.text(words)
+    return html.table(headers, rows, caption=f"Areas under the curves. {judge.caption}") + html.text(words)
 
 
 # ---- classes
 
 
-def classes(judged: Sequence[Judged]) -> str:
+def classes(judged: Sequence[JudgeReport]) -> str:
     """Asked against judged class, and each class's own figures."""
     found = ""
     for judge in judged:
@@ -138,22 +140,22 @@ def classes(judged: Sequence[Judged]) -> str:
             tables += confusion(label, told, judge)
             rows += class_lines(label, told)
         if tables:
-            found += page.text(
+            found += html.text(
                 "Of each class asked for (rows), the % that is judged as each class (columns, by number)."
             )
-            found += page.row(tables, large=True)
+            found += html.row(tables, large=True)
         columns = [k for k in CLASS_COLUMNS if any(k in told for _, _, told in rows)]
         if columns:
             lines = [_class_line(label, name, told, columns) for label, name, told in rows]
             headers = ["class", "encoder", "n", *(KEY[k].header for k in columns)]
-            table = page.table(
+            table = html.table(
                 headers, lines, caption=f"Each class against its own real images; floor in brackets. {judge.caption}"
             )
-            found += page.folded(f"Figures per class ({len(lines)} rows)", table, is_open=len(lines) <= 24)
+            found += html.folded(f"Figures per class ({len(lines)} rows)", table, is_open=len(lines) <= 24)
     return found
 
 
-def confusion(label: str, told: Json, judge: Judged) -> str:
+def confusion(label: str, told: Json, judge: JudgeReport) -> str:
     """Shares of each asked class by judged class; swapped pairs are ringed and named."""
     table, names = told.get("confusion"), told.get("classes")
     if not table or not names:
@@ -169,8 +171,8 @@ def confusion(label: str, told: Json, judge: Judged) -> str:
     said = "; ".join(f"{names[i]} and {names[j]} look swapped" for i, j in sorted(swapped))
     caption = f"{label}. {judge.caption}"
     headers = ["asked ╲ judged", *(str(i + 1) for i in range(len(names)))]
-    drawn = page.table(headers, lines, caption=caption, sortable=False, kind="heat")
-    return f"<div>{drawn}{page.text(f'⚠ {said}.' if said else '', 'swapped')}</div>"
+    drawn = html.table(headers, lines, caption=caption, sortable=False, kind="heat")
+    return f"<div>{drawn}{html.text(f'⚠ {said}.' if said else '', 'swapped')}</div>"
 
 
 def class_lines(label: str, told: Json) -> list[tuple[str, str, Json]]:
@@ -189,7 +191,7 @@ def _class_line(label: str, name: str, told: Json, columns: Sequence[str]) -> li
 # ---- memorisation, factors
 
 
-def memorisation(study: Study, judge: Judged) -> str:
+def memorisation(study: Study, judge: JudgeReport) -> str:
     """Whether samples lie nearer to training images than held-out images do, in each space."""
     rows = []
     for evaluation in study.final:
@@ -209,7 +211,7 @@ def memorisation(study: Study, judge: Judged) -> str:
         "held out",
     ]
     caption = f"Nearest training image against nearest held-out image. {judge.caption}"
-    return page.table(headers, rows, caption=caption) if rows else ""
+    return html.table(headers, rows, caption=caption) if rows else ""
 
 
 def _memory(told: Json) -> list[Cell]:
@@ -234,27 +236,27 @@ def factors(study: Study, out: Artefact) -> str:
             label = study.label(probe.inputs["embeddings"])
             for name, factor in (probe.read_json("probe.json").get("factors") or {}).items():
                 kind = "accuracy" if factor["kind"] == "category" else "R²"
-                figure = Figure.of(factor[view])
+                figure = Estimate.of(factor[view])
                 groups.setdefault(f"{name} ({kind})", {})[label] = (figure.value, figure.low, figure.high)
         chart = bars(groups, f"read linearly from {words}")
         if chart:
             out.write_bytes(f"figures/factors-{view}.svg", svg_file(chart))
             found += chart
-    return page.row(found)
+    return html.row(found)
 
 
 # ---- cells
 
 
-def _floored(column: Column, told: Json) -> Cell:
+def _floored(column: Metric, told: Json) -> Cell:
     if not told or told.get("value") is None:
         return Cell("–")
-    figure = Figure.of(told)
+    figure = Estimate.of(told)
     floor = "" if figure.floor is None else f" ({column.text(figure.floor)})"
     return Cell(column.text(figure.value), f"{half_width(column, figure.ends)}{floor}".strip(), sort=figure.value)
 
 
-def _number(column: Column, value: float | None) -> Cell:
+def _number(column: Metric, value: float | None) -> Cell:
     return Cell("–") if value is None else Cell(column.text(value), sort=value)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from embprobe.page import Cell
+from embprobe.page.html import Cell
 from embprobe.store import Json
-from embprobe.study.figures import COLUMNS, Column, Row
+from embprobe.metrics.table import METRICS, Metric
+from embprobe.study.rows import Row
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run it
 
@@ -18,7 +19,7 @@ class Table:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = list(rows)
-        self.columns = [c for c in COLUMNS if any(c.key in row.values for row in rows)]
+        self.columns = [c for c in METRICS if any(c.key in row.values for row in rows)]
         self.counted = any(r.count is not None for r in rows)
         self.best: dict[tuple[str, str], float] = {}
         for column in self.columns:
@@ -43,7 +44,7 @@ class Table:
             lines.append(line + [self.cell(row, column) for column in self.columns])
         return lines
 
-    def cell(self, row: Row, column: Column) -> Cell:
+    def cell(self, row: Row, column: Metric) -> Cell:
         """A figure, half the width of its interval, and whether it is the best."""
         figure = row.values.get(column.key)
         if figure is None:
@@ -63,7 +64,7 @@ class Table:
         return [[f"{c.text} {c.small}".strip() for c in row] for row in self.cells]
 
 
-def half_width(column: Column, ends: tuple[float, float] | None) -> str:
+def half_width(column: Metric, ends: tuple[float, float] | None) -> str:
     """±, with a digit more where it would read as 0."""
     if ends is None:
         return ""
@@ -88,7 +89,7 @@ def csv_text(tables: Mapping[str | None, Sequence[Row]]) -> str:
     """The rows of each judge one below the other, with values and interval ends at full precision."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    columns = [c for c in COLUMNS if any(c.key in r.values for rows in tables.values() for r in rows)]
+    columns = [c for c in METRICS if any(c.key in r.values for rows in tables.values() for r in rows)]
     facts = ["judge", "weak_judge", "judged_by_itself", "encoder", "n", "kind", "floor", "drawn", "seed"]
     writer.writerow([*facts, *(f"{c.key}{end}" for c in columns for end in ("", "_low", "_high"))])
     for judge, rows in tables.items():

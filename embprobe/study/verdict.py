@@ -7,7 +7,9 @@ from itertools import combinations
 from typing import Literal
 
 from embprobe.store import Json
-from embprobe.study.figures import COLUMNS, OF_EMBEDDINGS, Column, Figure, Row
+from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRICS, Metric
+from embprobe.study.rows import Row
 
 Method = Literal["paired", "unpaired", "seeds", "intervals"]
 METHODS: dict[Method, str] = {
@@ -24,7 +26,7 @@ Contenders = Mapping[str, Sequence[Row]]  # encoder → its rows, one a training
 class Difference:
     """first − second in one figure, with its 95 % interval."""
 
-    column: Column
+    column: Metric
     first: str
     second: str
     value: float
@@ -67,11 +69,11 @@ def groups(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
 def differences(contenders: Contenders) -> list[Difference]:
     """Every pair of encoders in every figure that has an interval for both."""
     pairs = combinations(contenders.items(), 2)
-    found = [difference(c, (a, rows_a), (b, rows_b)) for (a, rows_a), (b, rows_b) in pairs for c in COLUMNS]
-    return sorted((d for d in found if d is not None), key=lambda d: COLUMNS.index(d.column))
+    found = [difference(c, (a, rows_a), (b, rows_b)) for (a, rows_a), (b, rows_b) in pairs for c in METRICS]
+    return sorted((d for d in found if d is not None), key=lambda d: METRICS.index(d.column))
 
 
-def difference(column: Column, a: tuple[str, Sequence[Row]], b: tuple[str, Sequence[Row]]) -> Difference | None:
+def difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, Sequence[Row]]) -> Difference | None:
     """a − b: Welch's t over training seeds where both have several, else by the images; None without intervals.
 
     None too for figures that aren't reliable, and where a bias that depends on the number of images would pass for a
@@ -94,12 +96,12 @@ def difference(column: Column, a: tuple[str, Sequence[Row]], b: tuple[str, Seque
     return None if found is None else Difference(column, a[0], b[0], *found, method)
 
 
-def _over_images(a: Figure, b: Figure, *, paired: bool) -> tuple[tuple[float, float, float] | None, Method]:
+def _over_images(a: Estimate, b: Estimate, *, paired: bool) -> tuple[tuple[float, float, float] | None, Method]:
     from embprobe.metrics.intervals import difference as jackknifed
 
-    found = jackknifed(a.value, a.left_out, b.value, b.left_out, paired=paired)
+    found = jackknifed(a.value, a.jackknife, b.value, b.jackknife, paired=paired)
     if found is not None and ((_varies(a) and _varies(b)) or a.ends is None or b.ends is None):
-        both = paired and all("reference" in f.left_out for f in (a, b) if f.left_out)
+        both = paired and all("reference" in f.jackknife for f in (a, b) if f.jackknife)
         return found, "paired" if both else "unpaired"
     if a.ends is None or b.ends is None:
         return None, "intervals"
@@ -109,12 +111,12 @@ def _over_images(a: Figure, b: Figure, *, paired: bool) -> tuple[tuple[float, fl
     return (apart, apart - low, apart + high), "intervals"
 
 
-def _varies(figure: Figure) -> bool:
+def _varies(figure: Estimate) -> bool:
     """Whether leaving out some images changes a figure at all."""
-    return any(len(set(side)) > 1 for side in (figure.left_out or {}).values())
+    return any(len(set(side)) > 1 for side in (figure.jackknife or {}).values())
 
 
-def _over_seeds(ours: Sequence[Figure], theirs: Sequence[Figure]) -> tuple[float, float, float] | None:
+def _over_seeds(ours: Sequence[Estimate], theirs: Sequence[Estimate]) -> tuple[float, float, float] | None:
     """Welch's t; leaving out one seed at a time gives a mean its usual standard error."""
     from embprobe.metrics.intervals import difference as jackknifed
 
@@ -133,7 +135,7 @@ def _over_seeds(ours: Sequence[Figure], theirs: Sequence[Figure]) -> tuple[float
 class Standing:
     """One figure: the best encoder, those it is ahead of and those it can't be told from, nearest first."""
 
-    column: Column
+    column: Metric
     best: str
     value: float
     values: Mapping[str, float]
@@ -153,7 +155,7 @@ def other(difference: Difference, best: str) -> str:
 def standings(contenders: Contenders) -> list[Standing]:
     """A standing for each figure with a direction and with an interval to every encoder that has it."""
     found, pairs = [], differences(contenders)
-    for column in COLUMNS:
+    for column in METRICS:
         mine = [d for d in pairs if d.column == column]
         values = mean_values(contenders, column)
         if column.higher is None or not mine or len(values) < 2:
@@ -165,7 +167,7 @@ def standings(contenders: Contenders) -> list[Standing]:
     return found
 
 
-def mean_values(contenders: Contenders, column: Column) -> dict[str, float]:
+def mean_values(contenders: Contenders, column: Metric) -> dict[str, float]:
     """Each encoder's figure, averaged over its seeds."""
     found = {}
     for name, rows in contenders.items():
@@ -259,7 +261,7 @@ def _open(standings: Sequence[Standing]) -> list[Sentence]:
 def _control(name: str, rows: Sequence[Row], learned: Contenders) -> Sentence | None:
     """Where a control is ahead of, or behind, every learned encoder."""
     sides: dict[bool, list[str]] = {True: [], False: []}
-    for column in [c for c in COLUMNS if c.higher is not None]:
+    for column in [c for c in METRICS if c.higher is not None]:
         found = [difference(column, (name, rows), rival) for rival in learned.items()]
         told = [d for d in found if d is not None and d.told]
         if found and len(told) == len(found):

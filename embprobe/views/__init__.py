@@ -1,5 +1,6 @@
 """What each stage's artefact holds: typed, read-only, with its lineage; everybody reads artefacts through these."""
 
+from embprobe.views.evaluations import Evaluation, Probing
 from embprobe.views.features import Features
 from embprobe.views.images import Images
 from embprobe.views.latents import Embeddings, Latents, Scale
@@ -11,9 +12,11 @@ __all__ = [
     "Decoder",
     "Denoiser",
     "Embeddings",
+    "Evaluation",
     "Features",
     "Images",
     "Latents",
+    "Probing",
     "Samples",
     "Scale",
     "View",

@@ -36,9 +36,9 @@ class Features(View):
         return self.artefact.array(f"{name}_features")
 
     @property
-    def judge_facts(self) -> dict[str, Json]:
-        """What is known of the judge: its kind, its weights."""
-        facts: dict[str, Json] = self.artefact.metrics["judge_facts"]
+    def judge(self) -> dict[str, Json]:
+        """What is known of the judge: name, accuracy and classes of the data set (or None), and facts."""
+        facts: dict[str, Json] = self.artefact.metrics["judge"]
         return facts
 
     def tensor(self, name: str) -> "Tensor":
