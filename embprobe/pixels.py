@@ -25,12 +25,12 @@ def preprocess(
     another number of channels than `mean`.
     """
     check_channels(images_BHWC.shape[-1], len(mean))
-    return _standardised(_resized(images_BHWC, size, how), mean, std)
+    return _by_channel(_resized(images_BHWC, size, how), mean, std)
 
 
-def normalised(images_BHWC: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def standardised(images_BHWC: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """u8 images → standardised f32 (B,C,H,W) at their own size."""
-    return _standardised(images_BHWC.permute(0, 3, 1, 2).float(), mean, std)
+    return _by_channel(images_BHWC.permute(0, 3, 1, 2).float(), mean, std)
 
 
 def check_channels(given: int, wanted: int) -> None:
@@ -90,6 +90,6 @@ def _resized(images_BHWC: Tensor, size: tuple[int, int], how: str) -> Tensor:
     return F.interpolate(x, tuple(size), mode=how, antialias=True, align_corners=False).round().clamp(0, 255)
 
 
-def _standardised(x_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def _by_channel(x_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     scaled = x_BCHW / 255
     return (scaled - scaled.new_tensor(mean)[:, None, None]) / scaled.new_tensor(std)[:, None, None]

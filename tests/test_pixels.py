@@ -17,7 +17,7 @@ def test_at_their_own_size_images_are_standardised_and_nothing_else() -> None:
     mean, std = pixels.IMAGENET
     expected = ((x.double() / 255 - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2).float()
     torch.testing.assert_close(pixels.preprocess(x, (8, 12), mean, std, "bicubic"), expected)
-    assert torch.equal(pixels.normalised(x, mean, std), pixels.preprocess(x, (8, 12), mean, std, "bilinear"))
+    assert torch.equal(pixels.standardised(x, mean, std), pixels.preprocess(x, (8, 12), mean, std, "bilinear"))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

@@ -10,7 +10,7 @@ from torchvision.models import ResNet, resnet18
 from embprobe.errors import UserError
 from embprobe.nn.layers import decay_groups
 from embprobe.nn.weights import read_weights
-from embprobe.pixels import channel_statistics, normalised, random_crop
+from embprobe.pixels import channel_statistics, random_crop, standardised
 from embprobe.training.task import Task
 
 SMOOTHING = 0.1
@@ -40,7 +40,7 @@ class Classifier(Task):
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """One loss, and the share of the batch classified rightly."""
-        images = random_crop(normalised(batch["images"], self.mean, self.std), 0.4, self.flip)
+        images = random_crop(standardised(batch["images"], self.mean, self.std), 0.4, self.flip)
         logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         self.scalars["batch_accuracy"] = (logits.argmax(1) == batch["label"]).float().mean()
         yield "classifier", nn.functional.cross_entropy(logits, batch["label"], label_smoothing=SMOOTHING)

@@ -126,5 +126,6 @@ class DecoderTask(Task):
         yield "discriminator", discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()))
 
     def after(self, step: int) -> None:
+        """Tells that a step is done."""
         if self.on_step is not None:
             self.on_step(self.network, step)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from embprobe.nn.layers import STATISTICS_EVERY, decay_groups, gather, sin_cos_positions, token_statistics
 from embprobe.nn.vit import embed_patches, run_blocks, set_positions
-from embprobe.pixels import channel_statistics, normalised, random_crop
+from embprobe.pixels import channel_statistics, random_crop, standardised
 from embprobe.training.task import Task
 
 TARGETS = 4
@@ -71,7 +71,7 @@ class IJEPA(Task):
         """Smooth L1 between predicted and layer-normalised target embeddings, mean over blocks."""
         share = step / max(1, self.steps)
         self.groups[0]["weight_decay"] = 0.4 + (0.04 - 0.4) * 0.5 * (1 + math.cos(math.pi * share))
-        images = random_crop(normalised(batch["images"], self.mean, self.std), 0.3, flip=False)
+        images = random_crop(standardised(batch["images"], self.mean, self.std), 0.3, flip=False)
         with torch.no_grad():
             embedded_BLD = run_blocks(self.network, embed_patches(self.network, images))
             if (step + 1) % STATISTICS_EVERY == 0:

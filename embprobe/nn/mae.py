@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from embprobe.nn.layers import STATISTICS_EVERY, decay_groups, gather, sin_cos_positions, token_statistics
 from embprobe.nn.vit import embed_patches, run_blocks, set_positions
-from embprobe.pixels import channel_statistics, normalised, patchify, random_crop
+from embprobe.pixels import channel_statistics, patchify, random_crop, standardised
 from embprobe.training.task import Task
 
 
@@ -38,7 +38,7 @@ class MAE(Task):
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """Mean squared error on the hidden patches' pixels, each patch normalised to mean 0 and variance 1."""
-        images = random_crop(normalised(batch["images"], self.mean, self.std), 0.3, flip=True)
+        images = random_crop(standardised(batch["images"], self.mean, self.std), 0.3, flip=True)
         tokens = embed_patches(self.network, images)
         count, length, _ = tokens.shape
         order = torch.rand(count, length, device=tokens.device).argsort(1)

@@ -126,9 +126,11 @@ class VAETask(Task):
         self.held_out = held_out
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Adam."""
         return {"vae": torch.optim.Adam(self.network.parameters(), self.rate, fused=True)}
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
+        """The VAE's loss; its two terms are logged apart."""
         loss, error, divergence = self.network.loss(batch["embeddings"])
         self.scalars |= {"error": error.detach(), "kl": divergence.detach()}
         yield "vae", loss

@@ -133,7 +133,7 @@ class Diffuse(Training):
                 beta_2=preset.beta_2,
                 norm=preset.norm,
                 min_snr=MIN_SNR if self.objective == "v" else None,
-                label_dropout=self.label_dropout,
+                condition_dropout=self.label_dropout,
                 resident=resident,
             )
 
@@ -196,6 +196,6 @@ class Diffuse(Training):
             here = order.rows_of(step)
             given = np.searchsorted(rows, here) if resident else latents.normalised(here)
             batch = {"row" if resident else "latents": torch.from_numpy(given)}
-            return batch if labels is None else batch | {"label": torch.from_numpy(labels[here].astype(np.int64))}
+            return batch if labels is None else batch | {"condition": torch.from_numpy(labels[here].astype(np.int64))}
 
         return batches
