@@ -1,7 +1,7 @@
 """Report: one self-contained page that compares encoders, opening on the answer, with all that it rests on."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from embprobe.errors import UserError
 from embprobe.stage import Stage, option
@@ -10,36 +10,34 @@ from embprobe.store import Artefact, Json
 if TYPE_CHECKING:
     from embprobe.study import Study
     from embprobe.study.curves import Point
-    from embprobe.study.judging import Judged
-
-OVER_TRAINING = ("fd", "kid", "precision", "recall")
-
+    from embprobe.study.judging import JudgeReport
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Stage):
     """Write one HTML page (and its PNG, SVG, CSV parts) from evaluations, probes and whatever they were made from."""
 
-    version: ClassVar[int] = 2
+    version = 3
 
     artefacts: tuple[Artefact, ...] = option("evaluate and probe artefacts (others add their part)", positional=True)
     title: str = option("the page's heading", "What the encoders keep")
-    fd_target: float | None = option("epochs until FD falls to this are told; else to the worst last FD of the rows", None)
+    fd_target: float | None = option(
+        "epochs until FD falls to this are told; else to the worst last FD of the rows", None, above=0
+    )
     latex: bool = option("also write the tables as tables.tex, for booktabs", False)
     device: str = option("taken as by every stage; a report needs none", "auto", runtime=True)
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
         if not self.artefacts:
             raise UserError("report needs artefacts: `embprobe report A…`, evaluations and probes first of all")
-        if self.fd_target is not None and self.fd_target <= 0:
-            raise UserError(f"--fd-target is {self.fd_target:g}; it must be above 0")
 
     def check(self) -> None:
         if not any(a.stage in ("evaluate", "probe") for a in self.artefacts):
             raise UserError("report needs at least one evaluate or probe artefact; `embprobe ls` lists what is there")
 
     def run(self, out: Artefact) -> None:
-        from embprobe import page
-        from embprobe.page import Section
+        from embprobe.metrics.table import METRICS
+        from embprobe.page import html
+        from embprobe.page.html import Section
         from embprobe.study import Study, curves, judging, latex, provenance, sections
         from embprobe.study.gallery import Gallery
         from embprobe.study.table import csv_text
@@ -47,7 +45,7 @@ class Report(Stage):
         study = Study(self.artefacts)
         judged, reading = judging.judges(study), judging.readers(study)
         gallery, first = Gallery(study, out), judged[0]
-        series = {key: curves.points(study, first.name, key) for key in OVER_TRAINING}
+        series = {key: curves.points(study, first.name, key) for key in [m.key for m in METRICS if m.over_training]}
         areas = curves.summary(series, self.fd_target)
         parts = [
             Section("The answer", sections.answer(study, judged, reading.rows)),
@@ -63,20 +61,20 @@ class Report(Stage):
             Section("Classes", sections.classes(judged)),
             Section("Provenance", provenance.provenance(study)),
         ]
-        tables = {j.name: j.rows for j in judged} | ({"readers": reading.rows} if reading.rows else {})
+        tables = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
         out.write_bytes("table.csv", csv_text(tables).encode())
         out.write_json("table.json", summary(study, judged, reading, series, areas))
         if self.latex:
             out.write_bytes("tables.tex", latex.tables(judged, reading).encode())
-        out.write_bytes("report.html", page.page(self.title, sections.lead(study), parts).encode())
+        out.write_bytes("report.html", html.page(self.title, sections.lead(study), parts).encode())
         said = [str(s) for _, sentences in judging.answers(judged, reading.rows) for s in sentences]
         out.note(page="report.html", systems=[r.label for r in first.rows if not r.is_floor], answer=said)
 
 
 def summary(
     study: "Study",
-    judged: "list[Judged]",
-    reading: "Judged",
+    judged: "list[JudgeReport]",
+    reading: "JudgeReport",
     series: "dict[str, dict[str, list[Point]]]",
     areas: Json,
 ) -> Json:
@@ -88,7 +86,7 @@ def summary(
     answers = judging.answers(judged, reading.rows)
     points = {
         key: {
-            name: [[p.epochs, p.figure.value, p.figure.low, p.figure.high, p.count] for p in line]
+            name: [[p.epochs, p.estimate.value, p.estimate.low, p.estimate.high, p.count] for p in line]
             for name, line in lines.items()
         }
         for key, lines in series.items()
@@ -99,7 +97,7 @@ def summary(
         "answer": [{"about": heading, "said": [str(s) for s in said]} for heading, said in answers],
         "cautions": judging.cautions(study, judged),
         "judges": [{"name": j.name, "accuracy": j.accuracy, "weak": j.weak, "probed": j.probed} for j in judged],
-        "values": {str(j.name): [r.json() for r in j.rows] for j in judged},
+        "values": {j.name: [r.json() for r in j.rows] for j in judged},
         "embeddings": [r.json() for r in reading.rows],
         "differences": [
             {"judge": j.name, "drawn": how, **d.json()}

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from embprobe.store import Artefact, Json
+from embprobe.store import Json
 from embprobe.metrics.estimate import Estimate
-from embprobe.study.reading import Study, figures_of, judged_by
+from embprobe.study.reading import Study, estimates_of
 
 Line = Sequence[tuple[float, float]]  # (epochs, value), epochs above 0 and rising
 
@@ -17,7 +17,7 @@ class Point:
     """A figure after some epochs, of so many samples."""
 
     epochs: float
-    figure: Estimate
+    estimate: Estimate
     count: int
 
 
@@ -59,24 +59,16 @@ def epochs_until(line: Line, target: float) -> float | None:
 # ---- of a study
 
 
-def points(study: Study, judge: str | None, key: str) -> dict[str, list[Point]]:
+def points(study: Study, judge: str, key: str) -> dict[str, list[Point]]:
     """A figure over the milestones that were evaluated, by row; rows with a single point are left out."""
-    found: dict[str, dict[float, Point]] = {}
-    for evaluation in [a for a in study.drawn if judge in judged_by(a)]:
-        told = judged_by(evaluation)[judge]
-        figure = figures_of(told).get(key)
-        if figure is not None:
-            samples = evaluation.inputs["samples"]
-            point = Point(epochs(samples), figure, told["count"])
-            found.setdefault(study.name(samples), {}).setdefault(point.epochs, point)
-    return {name: [line[x] for x in sorted(line)] for name, line in found.items() if len(line) > 1}
-
-
-def epochs(samples: Artefact) -> float:
-    """Images the denoiser had seen ÷ training images."""
-    denoiser = samples.inputs["denoiser"]
-    step = samples.spec.get("milestone") or denoiser.spec["steps"]
-    return float(denoiser.metrics["epochs"]) * float(step) / float(denoiser.spec["steps"])
+    lines: dict[str, dict[float, Point]] = {}
+    for evaluation in [e for e in study.drawn if judge in e.judges]:
+        report, samples = evaluation.judges[judge], evaluation.samples
+        estimate = estimates_of(report["metrics"]).get(key)
+        if estimate is not None:
+            point = Point(samples.epochs, estimate, report["count"])
+            lines.setdefault(study.name(samples), {}).setdefault(point.epochs, point)
+    return {name: [line[x] for x in sorted(line)] for name, line in lines.items() if len(line) > 1}
 
 
 def summary(series: Mapping[str, Mapping[str, Sequence[Point]]], target: float | None) -> dict[str, Json]:
@@ -84,7 +76,7 @@ def summary(series: Mapping[str, Mapping[str, Sequence[Point]]], target: float |
     rows: dict[str, dict[str, Json]] = {}
     spans = {}
     for key, lines in series.items():
-        plain = {name: [(p.epochs, p.figure.value) for p in line] for name, line in lines.items()}
+        plain = {name: [(p.epochs, p.estimate.value) for p in line] for name, line in lines.items()}
         span = shared_range(list(plain.values()))
         spans[key] = span
         if key == "fd" and plain and target is None:

@@ -6,6 +6,7 @@ from embprobe.page import html
 from embprobe.page.pictures import grid, png, webp
 from embprobe.store import Array, Artefact, Json
 from embprobe.study.reading import SPACES, Study
+from embprobe.views import Decoder, Evaluation, Images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 ACROSS = 8
 ROWS = 8
 CLASSES = 10  # shown at most
-NOBODY: tuple[str, ...] = ()
+NOTHING: tuple[str, ...] = ()
 
 
 class Gallery:
@@ -32,9 +33,9 @@ class Gallery:
         data, size = webp(sheet, across)
         return html.picture(data, caption, beside, size)
 
-    def shown(self) -> list[tuple[Artefact, Artefact]]:
-        """Each set of samples once, with the first evaluation of it."""
-        return list({a.inputs["samples"]: a for a in reversed(self.study.final)}.items())[::-1]
+    def shown(self) -> list[Evaluation]:
+        """The first evaluation of each set of samples."""
+        return list({e.source: e for e in reversed(self.study.final)}.values())[::-1]
 
     def samples(self) -> str:
         """A grid of each set of samples, a class each row where classes were asked for, and one of real images."""
@@ -42,11 +43,12 @@ class Gallery:
 
         found = ""
         by_class = False
-        for made, evaluation in self.shown():
-            images, caption = made.array("images"), self.study.name(made)
-            rows, beside = np.arange(min(ACROSS * ROWS, len(images))), NOBODY
-            if made.has("label") and len(set(label := made.array("label").read())) > 1:
-                rows, beside = class_rows(label, made.read_json("classes.json"))
+        for evaluation in self.shown():
+            samples = evaluation.samples
+            images, label, caption = samples.array, samples.labels, self.study.name(samples)
+            rows, beside = np.arange(min(ACROSS * ROWS, len(images))), NOTHING
+            if label is not None and len(set(label)) > 1:
+                rows, beside = class_rows(label, samples.classes)
                 by_class = True
             found += self.keep(f"samples-{caption[:40]}-{evaluation.short}", pictures(images, rows), caption, beside)
         words = html.text("Beside a row: the class asked for.") if by_class else ""
@@ -56,39 +58,38 @@ class Gallery:
         """Real training images, by class if the samples are."""
         import numpy as np
 
-        for images in [a for a in self.study.all if a.stage == "ingest"][:1]:
-            train = np.nonzero(images.array("split").read() == 0)[0]
-            shuffled = np.random.default_rng(0).permutation(train)
-            rows, beside = np.sort(shuffled[: ACROSS * ROWS]), NOBODY
-            if by_class and images.has("label"):
-                places, beside = class_rows(images.array("label").read()[shuffled], images.read_json("classes.json"))
+        for images in [Images(a) for a in self.study.all if a.stage == "ingest"][:1]:
+            shuffled = np.random.default_rng(0).permutation(images.train)
+            rows, beside = np.sort(shuffled[: ACROSS * ROWS]), NOTHING
+            if by_class and images.labels is not None:
+                places, beside = class_rows(images.labels[shuffled], images.classes)
                 rows = np.where(places < 0, -1, shuffled[places])
             return self.keep("real", self.sized(images, rows), "real training images", beside)
         return ""
 
-    def sized(self, images: Artefact, rows: "np.ndarray") -> "np.ndarray":
+    def sized(self, images: Images, rows: "np.ndarray") -> "np.ndarray":
         """Real images at the size of the samples."""
-        sizes = [e.inputs["samples"].array("images").shape[1] for e in self.study.final]
-        found = pictures(images.array("images"), rows)
-        if not sizes or found.shape[1] == sizes[0]:
-            return found
-        from embprobe.evaluation.judges import resized  # heavy
+        real = pictures(images.array, rows)
+        sizes = [e.samples.array.shape[1:3] for e in self.study.final] or [real.shape[1:3]]
+        if real.shape[1:3] == sizes[0]:
+            return real
+        from embprobe.pixels import resized  # heavy
 
-        return resized(found, sizes[0])
+        return resized(real, (sizes[0][0], sizes[0][1]))
 
     def reconstructions(self) -> str:
         """For each decoder: the same held-out images after some steps, the originals last."""
         import numpy as np
 
         found = ""
-        for decoder in [a for a in self.study.all if a.stage == "decode" and a.has("snapshots")]:
-            snapshots = decoder.array("snapshots")
-            shown, latents = snapshots.read(), decoder.inputs["latents"]
-            source = decoder.inputs.get("images") or latents.inputs["embeddings"].inputs["images"]
-            real = self.sized(source, np.array(snapshots.attrs["rows"]))
-            if real.shape[1] != shown.shape[2]:
+        for decoder in [Decoder(a) for a in self.study.all if a.stage == "decode"]:
+            snapshots = decoder.snapshots
+            if snapshots is None:
                 continue
-            label = self.study.label(latents.inputs["embeddings"])
+            shown, real = snapshots.read(), self.sized(decoder.images, np.array(snapshots.attrs["rows"]))
+            if real.shape[1:3] != shown.shape[2:4]:
+                continue
+            label = self.study.label(decoder.latents.embeddings)
             beside = (*(f"{s} steps" for s in snapshots.attrs["steps"]), "original")
             sheet = np.concatenate([*shown, real])
             found += self.keep(f"reconstructions-{label}-{decoder.short}", sheet, label, beside, across=shown.shape[1])
@@ -97,26 +98,25 @@ class Gallery:
     def neighbours(self) -> str:
         """For each set of samples and each space: the samples most like copies above their training images."""
         found = ""
-        for made, evaluation in self.shown():
-            spaces = evaluation.read_json("metrics.json").get("memorisation") or {}
-            for space, told in spaces.items():
-                found += self.worst(made, evaluation, space, told)
+        for evaluation in self.shown():
+            for space, test in evaluation.copies.items():
+                found += self.worst(evaluation, space, test)
         return html.row(found)
 
-    def worst(self, made: Artefact, evaluation: Artefact, space: str, told: Json) -> str:
+    def worst(self, evaluation: Evaluation, space: str, test: Json) -> str:
         """The pairs that are nearest for what held-out images would lead one to expect."""
         import numpy as np
 
-        pairs = (told.get("worst") or [])[:ACROSS]
+        pairs, samples = (test.get("worst") or [])[:ACROSS], evaluation.samples
         if not pairs:
             return ""
         mine, theirs = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
         ratios = ", ".join(f"{pair[2]:.2f}" for pair in pairs)
         caption = (
-            f"{self.study.name(made)}, {SPACES.get(space, space)}: nearest training image below; its distance over that of "
+            f"{self.study.name(samples)}, {SPACES.get(space, space)}: nearest training image below; its distance over that of "
             f"the nearest held-out or the fifth nearest training image, whichever is nearer: {ratios}"
         )
-        sheet = np.concatenate([made.array("images").take(mine), self.sized(evaluation.inputs["reference"], theirs)])
+        sheet = np.concatenate([samples.array.take(mine), self.sized(evaluation.reference, theirs)])
         return self.keep(
             f"copies-{space}-{evaluation.short}", sheet, caption, ("sample", "training"), across=len(pairs)
         )

@@ -8,19 +8,23 @@ from embprobe.store import Json
 from embprobe.study import verdict
 from embprobe.metrics.table import Metric
 from embprobe.study.rows import Row
-from embprobe.study.reading import Study, judged_by
+from embprobe.study.reading import Study
 from embprobe.study.verdict import Difference, Sentence, Standing, listed
+
+
+READERS = "readers"  # the simple readers of embeddings, compared as if they were a judge
+NOBODY = "no judge"
 
 
 @dataclass(frozen=True)
 class JudgeReport:
     """A judge's rows, and what it says of itself."""
 
-    name: str | None
+    name: str
     accuracy: float | None
     rows: Sequence[Row]
     labels: Sequence[str]  # of each set of samples
-    told: Sequence[Json]  # its part of each metrics.json
+    reports: Sequence[Json]  # its part of each evaluation
     protocols: Sequence[Json]
 
     @property
@@ -35,7 +39,7 @@ class JudgeReport:
     @property
     def caption(self) -> str:
         """Who judged and how well it knows the classes, with its flags: stands over every table."""
-        if self.name is None:
+        if self.name == READERS:
             return "Simple readers of the embeddings, on held-out images"
         known = "" if self.accuracy is None else f", {100 * self.accuracy:.1f} % accurate on held-out images"
         flags = " ⚠ weak judge (below 90 %)" if self.weak else ""
@@ -61,18 +65,17 @@ class JudgeReport:
 def judges(study: Study) -> list[JudgeReport]:
     """Every judge, the first one given first."""
     found = []
-    for name in study.judges:
+    for name in study.judges or [NOBODY]:
         mine = study.once(name)
-        told = [judged_by(a)[name] for a in mine]
-        labels = [study.name(a.inputs["samples"]) for a in mine]
-        protocols = [a.read_json("metrics.json").get("protocol") or {} for a in mine]
-        found.append(JudgeReport(name, told[0].get("accuracy") if told else None, study.rows(name), labels, told, protocols))
+        reports, labels = [e.judges[name] for e in mine], [study.name(e.samples) for e in mine]
+        accuracy = reports[0].get("accuracy") if reports else None
+        found.append(JudgeReport(name, accuracy, study.rows(name), labels, reports, [e.protocol for e in mine]))
     return found
 
 
 def readers(study: Study) -> JudgeReport:
     """What simple readers find in embeddings, compared as if they were a judge."""
-    return JudgeReport(None, None, study.embeddings(), (), (), ())
+    return JudgeReport(READERS, None, study.embeddings(), (), (), ())
 
 
 def answers(judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> list[tuple[str, list[Sentence]]]:
@@ -92,8 +95,8 @@ def answers(judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> list[tu
 def cautions(study: Study, judged: Sequence[JudgeReport]) -> list[str]:
     """What can't be concluded."""
     said = [_seeds(study), *(_trust(j) for j in judged), _disagreement(judged), *(_decoders(j) for j in judged[:1])]
-    told = [t for j in judged for t in j.told]
-    if any(not t["metrics"].get("fd_infinity", {}).get("reliable", True) for t in told):
+    reports = [report for judge in judged for report in judge.reports]
+    if any(not r["metrics"].get("fd_infinity", {}).get("reliable", True) for r in reports):
         said.append(
             "FD∞ (⚠) wants at least four samples for each feature dimension and has fewer: no winner is named in it."
         )
@@ -101,7 +104,7 @@ def cautions(study: Study, judged: Sequence[JudgeReport]) -> list[str]:
         said.append(
             "Rows have different numbers of samples: only KID and asked class, which don't depend on it, are compared."
         )
-    if any(t["count"] != t["floor_count"] for t in told):
+    if any(r["count"] != r["floor_count"] for r in reports):
         said.append("The floor has fewer images than the samples (column n), which raises its FD and FD's alone.")
     if study.unlike:
         said.append(
@@ -119,7 +122,7 @@ def cautions(study: Study, judged: Sequence[JudgeReport]) -> list[str]:
 
 def _seeds(study: Study) -> str:
     """Whether the spread over training is known."""
-    groups = verdict.groups(study.rows(study.judges[0]))
+    groups = verdict.groups(study.rows(study.judges[0])) if study.judges else {}
     several = [len(rows) > 1 for group in groups.values() for rows in group.values()]
     if not several or all(several):
         return ""
@@ -153,7 +156,7 @@ def _disagreement(judged: Sequence[JudgeReport]) -> str:
         for how in judge.groups:
             for standing in judge.standings(how):
                 if not standing.tied:
-                    winners.setdefault((how, standing.column), {})[str(judge.name)] = standing.best
+                    winners.setdefault((how, standing.column), {})[judge.name] = standing.best
     apart = [(how, c, by) for (how, c), by in winners.items() if len(set(by.values())) > 1]
     said = [
         f"{column.name}{f' ({how})' if how else ''}: {', '.join(f'{best} by {name}' for name, best in by.items())}"
@@ -192,12 +195,12 @@ def _copying(study: Study) -> list[str]:
     """Rows whose samples lie nearer to training images than held-out images do."""
     said = []
     for evaluation in study.final:
-        spaces = evaluation.read_json("metrics.json").get("memorisation") or {}
-        found = [f"{space} (p {pvalue(m['p'])})" for space, m in spaces.items() if m and m.get("p", 1) < 0.01]
-        if found:
-            name = study.name(evaluation.inputs["samples"])
+        tests = evaluation.copies.items()
+        suspicious = [f"{space} (p {pvalue(t['p'])})" for space, t in tests if t and t.get("p", 1) < 0.01]
+        if suspicious:
             said.append(
-                f"{name} may copy: its samples lie nearer to training images than held-out images do, in {listed(found)}."
+                f"{study.name(evaluation.samples)} may copy: its samples lie nearer to training images than held-out images "
+                f"do, in {listed(suspicious)}."
             )
     return list(dict.fromkeys(said))
 

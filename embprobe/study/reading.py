@@ -3,14 +3,15 @@
 from collections import defaultdict
 from functools import cached_property
 
-from embprobe.store import Artefact, Json
+from embprobe.encoders import names
 from embprobe.metrics.estimate import Estimate
+from embprobe.store import Artefact, Json
 from embprobe.study.rows import Row
+from embprobe.views import Embeddings, Evaluation, Probing, Samples
 
 CHAIN = ("sample", "diffuse", "decode", "compress")  # stages between embeddings and samples
 NEITHER = ("stage", "version", "seed", "milestone", "conditional")  # neither how a row was made nor its name
 SPACES = {"pixels": "pixels", "judge": "judge's features", "latents": "latents"}  # where copies are looked for
-CONTROLS = ("pixels", "random:")
 
 
 class Study:
@@ -18,54 +19,52 @@ class Study:
 
     def __init__(self, artefacts: tuple[Artefact, ...]) -> None:
         self.all = list(dict.fromkeys(b for a in artefacts for b in a.lineage()))
-        self.probes = [a for a in self.all if a.stage == "probe"]
-        evaluations = [a for a in self.all if a.stage == "evaluate"]
-        self.of_samples = [a for a in evaluations if a.inputs["samples"].stage == "sample"]
-        self.of_decoders = [a for a in evaluations if a.inputs["samples"].stage == "decode"]
-        self.gaussian = [a for a in self.of_samples if is_gaussian(a.inputs["samples"])]
-        self.drawn = [a for a in self.of_samples if a not in self.gaussian]
+        self.probings = [Probing(a) for a in self.all if a.stage == "probe"]
+        evaluations = [Evaluation(a) for a in self.all if a.stage == "evaluate"]
+        of_samples = [e for e in evaluations if e.source.stage == "sample"]
+        self.of_decoders = [e for e in evaluations if e.source.stage == "decode"]
+        self.gaussian = [e for e in of_samples if e.samples.is_gaussian]
+        self.drawn = [e for e in of_samples if not e.samples.is_gaussian]
 
     @cached_property
-    def final(self) -> list[Artefact]:
+    def final(self) -> list[Evaluation]:
         """Evaluations of finished denoisers."""
-        return [a for a in self.drawn if not at_milestone(a.inputs["samples"])]
+        return [e for e in self.drawn if e.samples.milestone is None]
 
     @cached_property
-    def judges(self) -> list[str | None]:
-        """Names of the judges, the first one given first; None alone where nothing was judged."""
-        asked = self.final or self.of_decoders
-        return list(dict.fromkeys(name for a in asked for name in judged_by(a))) or [None]
+    def judges(self) -> list[str]:
+        """Names of the judges, the first one given first; empty where nothing was judged."""
+        return list(dict.fromkeys(name for e in self.final or self.of_decoders for name in e.judges))
 
     # -- what rows are called
 
-    def label(self, embeddings: Artefact) -> str:
+    def label(self, embeddings: Embeddings) -> str:
         """The encoder's name, with what tells it from others of the same name."""
         mine = encoder_label(embeddings)
-        others = {encoder_label(a) for a in self.all if a.stage == "extract" and a != embeddings}
+        extracted = [a for a in self.all if a.stage == "extract" and a != embeddings.artefact]
+        others = {encoder_label(Embeddings(a)) for a in extracted}
         return f"{mine} ({embeddings.short[:6]})" if mine in others else mine
 
-    def name(self, samples: Artefact) -> str:
+    def name(self, samples: Samples) -> str:
         """Encoder, how the samples were drawn, and the seed, the last two where they differ."""
         return self.row(samples, {}).label
 
-    def row(self, samples: Artefact, values: dict[str, Estimate], **facts: Json) -> Row:
+    def row(self, samples: Samples, values: dict[str, Estimate], **facts: Json) -> Row:
         """A row of these samples."""
-        embeddings = embeddings_of(samples)
-        label = self.label(embeddings)
         return Row(
-            label,
+            self.label(samples.embeddings),
             values,
             how=self.how(samples),
             seed=self.seed(samples),
-            control=is_control(encoder_label(embeddings)),
+            control=is_untrained(samples.embeddings),
             **facts,
         )
 
-    def how(self, samples: Artefact) -> str:
+    def how(self, samples: Samples) -> str:
         """By class or not, guidance, and every option that differs among rows of one encoder."""
         mine = settings(samples)
-        words = ["by class" if conditional(samples) else "", guided(mine.get("sample.guidance"))]
-        varied = self.varied.get((embeddings_of(samples).fingerprint, conditional(samples)), set())
+        words = ["by class" if samples.denoiser.conditional else "", guidance_words(mine.get("sample.guidance"))]
+        varied = self.varied.get((samples.embeddings.artefact.fingerprint, samples.denoiser.conditional), set())
         words += [f"{worded(key)} {_text(mine[key])}" for key in self.ways if key in varied and key in mine]
         return ", ".join(w for w in words if w)
 
@@ -77,28 +76,28 @@ class Study:
     @cached_property
     def varied(self) -> dict[tuple[str, bool], set[str]]:
         """For each encoder, with classes and without: the options in which its rows differ."""
-        found: dict[tuple[str, bool], list[dict[str, Json]]] = defaultdict(list)
+        groups: dict[tuple[str, bool], list[dict[str, Json]]] = defaultdict(list)
         for evaluation in self.final:
-            samples = evaluation.inputs["samples"]
-            found[embeddings_of(samples).fingerprint, conditional(samples)].append(settings(samples))
-        return {key: differing(mine) for key, mine in found.items()}
+            samples = evaluation.samples
+            key = samples.embeddings.artefact.fingerprint, samples.denoiser.conditional
+            groups[key].append(settings(samples))
+        return {key: differing(mine) for key, mine in groups.items()}
 
     @cached_property
     def unlike(self) -> list[str]:
         """Options in which rows that are compared differ beside the encoder, as words."""
-        found: dict[str, list[dict[str, Json]]] = defaultdict(list)
+        groups: dict[str, list[dict[str, Json]]] = defaultdict(list)
         for evaluation in self.final:
-            found[self.how(evaluation.inputs["samples"])].append(settings(evaluation.inputs["samples"]))
-        return sorted({worded(key) for mine in found.values() for key in differing(mine) - {"sample.count"}})
+            groups[self.how(evaluation.samples)].append(settings(evaluation.samples))
+        return sorted({worded(key) for mine in groups.values() for key in differing(mine) - {"sample.count"}})
 
-    def seed(self, samples: Artefact) -> str:
+    def seed(self, samples: Samples) -> str:
         """The training seeds where rows differ in nothing else, else nothing."""
         mine = seeds(samples)
         alike = {
-            tuple(seeds(a.inputs["samples"]).items())
-            for a in self.final
-            if embeddings_of(a.inputs["samples"]) == embeddings_of(samples)
-            and self.how(a.inputs["samples"]) == self.how(samples)
+            tuple(seeds(e.samples).items())
+            for e in self.final
+            if e.samples.embeddings == samples.embeddings and self.how(e.samples) == self.how(samples)
         }
         shown = [k for k in mine if len({dict(other)[k] for other in alike}) > 1]
         values = list(dict.fromkeys(str(mine[k]) for k in shown))
@@ -106,144 +105,116 @@ class Study:
 
     # -- rows
 
-    def rows(self, judge: str | None) -> list[Row]:
+    def rows(self, judge: str) -> list[Row]:
         """A judge's row for each set of samples, then its floors: reconstructions and real held-out images."""
-        rows = [self.judged_row(a, judge) for a in self.once(judge)]
+        rows = [self.judged_row(e, judge) for e in self.once(judge)]
         return rows + self.reconstructions(judge) + self.real(judge)
 
-    def once(self, judge: str | None) -> list[Artefact]:
+    def once(self, judge: str) -> list[Evaluation]:
         """A judge's evaluations of finished denoisers, one for each set of samples."""
-        first = {a.inputs["samples"]: a for a in reversed(self.final) if judge in judged_by(a)}
-        return [a for a in self.final if a in first.values()]
+        first = {e.source: e for e in reversed(self.final) if judge in e.judges}
+        return [e for e in self.final if e in first.values()]
 
-    def judged_row(self, evaluation: Artefact, judge: str | None) -> Row:
+    def judged_row(self, evaluation: Evaluation, judge: str) -> Row:
         """The figures of one set of samples by one judge; those on latents stand with the first judge."""
-        samples = evaluation.inputs["samples"]
-        found = judged_by(evaluation)[judge]
-        values = figures_of(found)
+        samples, report = evaluation.samples, evaluation.judges[judge]
+        values = estimates_of(report["metrics"])
         if judge == self.judges[0]:
-            values |= figures_of(evaluation.read_json("metrics.json").get("latents") or {})
+            values |= estimates_of(evaluation.latents)
         for control in self.gaussian:
-            same = control.inputs["samples"].inputs["decoder"] == samples.inputs["decoder"]
-            if same and judge in judged_by(control):
-                values["gaussian_fd"] = figures_of(judged_by(control)[judge])["fd"]
-        return self.row(samples, values, **told_by(found))
+            if control.samples.decoder == samples.decoder and judge in control.judges:
+                values["gaussian_fd"] = estimates_of(control.judges[judge]["metrics"])["fd"]
+        return self.row(samples, values, **row_facts(report))
 
-    def reconstructions(self, judge: str | None) -> list[Row]:
+    def reconstructions(self, judge: str) -> list[Row]:
         """What the decoder costs: its reconstructions of held-out images in the place of samples, once a decoder."""
-        found: dict[Artefact, Row] = {}
-        for evaluation in [a for a in self.of_decoders if judge in judged_by(a)]:
-            decoder = evaluation.inputs["samples"]
-            told = judged_by(evaluation)[judge]
-            label = self.label(decoder.inputs["latents"].inputs["embeddings"])
-            row = Row(label, figures_of(told), kind="reconstructions", how="reconstructions", **told_by(told))
-            found.setdefault(decoder, row)
-        return list(found.values())
+        rows: dict[Artefact, Row] = {}
+        for evaluation in [e for e in self.of_decoders if judge in e.judges]:
+            report = evaluation.judges[judge]
+            label = self.label(evaluation.decoder.latents.embeddings)
+            values, facts = estimates_of(report["metrics"]), row_facts(report)
+            row = Row(label, values, kind="reconstructions", how="reconstructions", **facts)
+            rows.setdefault(evaluation.source, row)
+        return list(rows.values())
 
-    def real(self, judge: str | None) -> list[Row]:
+    def real(self, judge: str) -> list[Row]:
         """Real held-out images against real training images, once for each number of images."""
-        found: dict[int, Row] = {}
-        for evaluation in [a for a in self.final if judge in judged_by(a)]:
-            told = judged_by(evaluation)[judge]
-            values = {k: Estimate(f.floor) for k, f in figures_of(told).items() if f.floor is not None}
+        rows: dict[int, Row] = {}
+        for evaluation in [e for e in self.final if judge in e.judges]:
+            report = evaluation.judges[judge]
+            floors = {k: v.floor for k, v in estimates_of(report["metrics"]).items() if v.floor is not None}
+            count, values = report["floor_count"], {k: Estimate(floor) for k, floor in floors.items()}
             if values:
-                row = Row("real held-out images", values, kind="real", count=told["floor_count"], weak=told["weak"])
-                found.setdefault(told["floor_count"], row)
-        return list(found.values())
+                row = Row("real held-out images", values, kind="real", count=count, weak=report["weak"])
+                rows.setdefault(count, row)
+        return list(rows.values())
 
     def embeddings(self) -> list[Row]:
         """What readers find in each encoder's embeddings, what the latents keep of them, and the decoder's PSNR."""
-        found: dict[Artefact, dict[str, Estimate]] = {}
+        values: dict[Embeddings, dict[str, Estimate]] = {}
         for evaluation in self.final:
-            samples = evaluation.inputs["samples"]
-            latents, decoder = samples.inputs["denoiser"].inputs["latents"], samples.inputs["decoder"]
-            values = found.setdefault(latents.inputs["embeddings"], {})
-            for made, key in ((decoder, "psnr"), (latents, "r2")):
-                if made.metrics.get(key) is not None:
-                    values.setdefault(key, Estimate(made.metrics[key]))
-        for probe in self.probes:
-            told = probe.read_json("probe.json")
-            kept = {k: Estimate.of(told[k]) for k in ("linear", "knn", "pixel_r2") if told.get(k)}
-            found.setdefault(probe.inputs["embeddings"], {}).update(kept)
+            samples = evaluation.samples
+            mine = values.setdefault(samples.embeddings, {})
+            for key, value in (("psnr", samples.decoder.psnr), ("r2", samples.denoiser.latents.r2)):
+                if value is not None:
+                    mine.setdefault(key, Estimate(value))
+        for probing in self.probings:
+            read = {k: probing.results[k] for k in ("linear", "knn", "pixel_r2") if probing.results.get(k)}
+            values.setdefault(probing.embeddings, {}).update(estimates_of(read))
         return [
-            Row(self.label(a), values, kind="embeddings", control=is_control(encoder_label(a)))
-            for a, values in found.items()
-            if values
+            Row(self.label(embeddings), mine, kind="embeddings", control=is_untrained(embeddings))
+            for embeddings, mine in values.items()
+            if mine
         ]
 
 
 # ---- facts of artefacts
 
 
-def at_milestone(samples: Artefact) -> bool:
-    """Whether samples come from a denoiser before its last step."""
-    step = samples.spec.get("milestone")
-    return step is not None and step != samples.inputs["denoiser"].spec["steps"]
+def encoder_label(embeddings: Embeddings) -> str:
+    """`ijepa`, `mae`, `pixels`, … whatever was asked for, or what a pretrained encoder learned."""
+    encoder = embeddings.encoder
+    if isinstance(encoder, str):
+        return encoder
+    learned = encoder.options["steps"] or encoder.options["weights"]
+    return str(encoder.options["objective"]) + ("" if learned else " untrained")
 
 
-def is_gaussian(samples: Artefact) -> bool:
-    """Whether samples were drawn without the denoiser, each channel alone."""
-    return samples.spec.get("sampler") == "gaussian"
+def is_untrained(embeddings: Embeddings) -> bool:
+    """Whether the encoder learned nothing: pixels or an untrained network."""
+    label = encoder_label(embeddings)
+    return names.is_control(label) or label.endswith(" untrained")
 
 
-def is_control(label: str) -> bool:
-    """Whether an encoder learned nothing: pixels or an untrained network."""
-    return label.startswith(CONTROLS) or label.endswith(" untrained")
-
-
-def judged_by(evaluation: Artefact) -> dict[str | None, Json]:
-    """An evaluation's figures by the name of the judge."""
-    return {found["name"]: found for found in evaluation.read_json("metrics.json")["judges"].values()}
-
-
-def figures_of(told: Json) -> dict[str, Estimate]:
+def estimates_of(metrics: dict[str, Json]) -> dict[str, Estimate]:
     """Every metric that has a value."""
-    metrics = (told or {}).get("metrics", {})
     return {k: Estimate.of(v) for k, v in metrics.items() if v and v.get("value") is not None}
 
 
-def told_by(told: Json) -> dict[str, Json]:
-    """What a judge's figures say of themselves."""
-    facts = {"count": told["count"], "reference": told.get("reference"), "weak": bool(told.get("weak"))}
-    return facts | {"probed": bool(told.get("probed"))}
+def row_facts(report: Json) -> dict[str, Json]:
+    """What a judge's report says of itself."""
+    facts = {"count": report["count"], "reference": report.get("reference"), "weak": bool(report.get("weak"))}
+    return facts | {"probed": bool(report.get("probed"))}
 
 
-def encoder_label(embeddings: Artefact) -> str:
-    """`ijepa`, `mae`, `pixels`, … whatever was asked for, or what a pretrained encoder learned."""
-    made = embeddings.inputs.get("encoder")
-    if made is None:
-        return str(embeddings.options["encoder"])
-    return str(made.options["objective"]) + ("" if made.options["steps"] or made.options["weights"] else " untrained")
-
-
-def embeddings_of(samples: Artefact) -> Artefact:
-    """The embeddings that samples were learned from."""
-    return samples.inputs["denoiser"].inputs["latents"].inputs["embeddings"]
-
-
-def conditional(samples: Artefact) -> bool:
-    """Whether the denoiser knows classes."""
-    return bool(samples.inputs["denoiser"].options.get("conditional"))
-
-
-def chain(samples: Artefact) -> dict[str, Artefact]:
+def chain(samples: Samples) -> dict[str, Artefact]:
     """The artefacts between embeddings and samples, by stage."""
-    denoiser, decoder = samples.inputs["denoiser"], samples.inputs["decoder"]
-    return dict(zip(CHAIN, (samples, denoiser, decoder, denoiser.inputs["latents"]), strict=True))
+    views = (samples, samples.denoiser, samples.decoder, samples.denoiser.latents)
+    return {stage: view.artefact for stage, view in zip(CHAIN, views, strict=True)}
 
 
-def settings(samples: Artefact) -> dict[str, Json]:
+def settings(samples: Samples) -> dict[str, Json]:
     """Every deciding option of the chain, as stage.option; seeds and inputs are left out."""
-    found: dict[str, Json] = {}
-    for stage, made in chain(samples).items():
-        left = {*made.inputs, *NEITHER}
-        found |= {f"{stage}.{k}": v for k, v in made.spec.items() if k not in left}
-    return found
+    options: dict[str, Json] = {}
+    for stage, artefact in chain(samples).items():
+        without = {*artefact.inputs, *NEITHER}
+        options |= {f"{stage}.{k}": v for k, v in artefact.spec.items() if k not in without}
+    return options
 
 
-def seeds(samples: Artefact) -> dict[str, Json]:
+def seeds(samples: Samples) -> dict[str, Json]:
     """The seeds of training, by stage."""
-    return {stage: made.spec.get("seed") for stage, made in chain(samples).items() if stage != "sample"}
+    return {stage: artefact.spec.get("seed") for stage, artefact in chain(samples).items() if stage != "sample"}
 
 
 def differing(all_settings: list[dict[str, Json]]) -> set[str]:
@@ -259,7 +230,7 @@ def worded(key: str) -> str:
     return option if option == words[stage] else f"{words[stage]} {option.replace('_', ' ')}"
 
 
-def guided(strength: float | None) -> str:
+def guidance_words(strength: float | None) -> str:
     """The guidance in words, where there is any."""
     return "" if strength in (None, 1) else f"guidance {strength:g}"
 

@@ -9,15 +9,13 @@ from embprobe.store import Artefact, Json
 from embprobe.study import judging
 from embprobe.study.curves import Point
 from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.table import METRICS, Metric
+from embprobe.metrics.table import METRIC, METRICS, Metric
 from embprobe.study.rows import Row
 from embprobe.study.judging import JudgeReport
 from embprobe.study.reading import SPACES, Study
 from embprobe.study.table import Table, csv_text, half_width
 from embprobe.study.verdict import METHODS
 
-CLASS_COLUMNS = ("fd", "kid", "precision", "recall", "density", "coverage", "authenticity")
-KEY = {c.key: c for c in METRICS}
 
 
 def lead(study: Study) -> str:
@@ -29,7 +27,7 @@ def lead(study: Study) -> str:
 
 def answer(study: Study, judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> str:
     """Who wins where, by how much, and what can't be concluded."""
-    from html import escape
+    from embprobe.page.html import escape
 
     found = judging.answers(judged, embeddings)
     said = ""
@@ -57,7 +55,7 @@ def comparison(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
         "± is half of a 95 % interval over images. Bold: best of the rows drawn the same way. Below the line: floors, real "
         "held-out images and what the decoder makes of them, each in the place of samples."
     )
-    parts = {j.name: j.rows for j in judged} | ({"readers": reading.rows} if reading.rows else {})
+    parts = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
     found += html.download("Download all figures as CSV", "table.csv", csv_text(parts))
     found += html.folded("All differences", "".join(differences(j) for j in (*judged, reading)))
     return found + html.folded("How the figures were taken", protocol(judged))
@@ -80,7 +78,7 @@ def differences(judge: JudgeReport) -> str:
 
 def protocol(judged: Sequence[JudgeReport]) -> str:
     """What every evaluation says of its own protocol, once."""
-    from html import escape
+    from embprobe.page.html import escape
 
     told = {str(k): v for j in judged for p in j.protocols for k, v in p.items()}
     words = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_words(v))}</dd>" for k, v in told.items())
@@ -95,10 +93,10 @@ def curve_charts(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], 
     found = ""
     for key, lines in series.items():
         drawn = {
-            name: [(p.epochs, p.figure.value, p.figure.low, p.figure.high) for p in line]
+            name: [(p.epochs, p.estimate.value, p.estimate.low, p.estimate.high) for p in line]
             for name, line in lines.items()
         }
-        chart = curves(drawn, "epochs (images seen ÷ training images)", KEY[key].name)
+        chart = curves(drawn, "epochs (images seen ÷ training images)", METRIC[key].name)
         if chart:
             out.write_bytes(f"figures/curve-{key}.svg", svg_file(chart))
             found += chart
@@ -110,11 +108,11 @@ def curve_table(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], t
     if not told["rows"]:
         return ""
     keys = [k for k, span in told["spans"].items() if span]
-    headers = ["encoder", *(f"mean {KEY[k].header}" for k in keys)]
+    headers = ["encoder", *(f"mean {METRIC[k].header}" for k in keys)]
     headers += [f"epochs until FD ≤ {told['target']:.1f}"] if told["target"] is not None else []
     rows = []
     for name, mine in told["rows"].items():
-        line = [Cell(name), *(_number(KEY[k], mine.get(f"{k}_area")) for k in keys)]
+        line = [Cell(name), *(_number(METRIC[k], mine.get(f"{k}_area")) for k in keys)]
         if told["target"] is not None:
             until = mine.get("epochs_until")
             line.append(Cell("not reached") if until is None else Cell(f"{until:.2f}", sort=until))
@@ -136,7 +134,7 @@ def classes(judged: Sequence[JudgeReport]) -> str:
     found = ""
     for judge in judged:
         tables, rows = "", []
-        for label, told in zip(judge.labels, judge.told, strict=True):
+        for label, told in zip(judge.labels, judge.reports, strict=True):
             tables += confusion(label, told, judge)
             rows += class_lines(label, told)
         if tables:
@@ -144,10 +142,10 @@ def classes(judged: Sequence[JudgeReport]) -> str:
                 "Of each class asked for (rows), the % that is judged as each class (columns, by number)."
             )
             found += html.row(tables, large=True)
-        columns = [k for k in CLASS_COLUMNS if any(k in told for _, _, told in rows)]
+        columns = [m.key for m in METRICS if m.per_class and any(m.key in told for _, _, told in rows)]
         if columns:
             lines = [_class_line(label, name, told, columns) for label, name, told in rows]
-            headers = ["class", "encoder", "n", *(KEY[k].header for k in columns)]
+            headers = ["class", "encoder", "n", *(METRIC[k].header for k in columns)]
             table = html.table(
                 headers, lines, caption=f"Each class against its own real images; floor in brackets. {judge.caption}"
             )
@@ -184,7 +182,7 @@ def _class_line(label: str, name: str, told: Json, columns: Sequence[str]) -> li
         Cell(name),
         Cell(label),
         Cell(str(told["count"]), sort=told["count"]),
-        *(_floored(KEY[k], told.get(k)) for k in columns),
+        *(_floored(METRIC[k], told.get(k)) for k in columns),
     ]
 
 
@@ -195,10 +193,8 @@ def memorisation(study: Study, judge: JudgeReport) -> str:
     """Whether samples lie nearer to training images than held-out images do, in each space."""
     rows = []
     for evaluation in study.final:
-        for space, told in (evaluation.read_json("metrics.json").get("memorisation") or {}).items():
-            rows.append(
-                [Cell(study.name(evaluation.inputs["samples"])), Cell(SPACES.get(space, space)), *_memory(told)]
-            )
+        for space, test in evaluation.copies.items():
+            rows.append([Cell(study.name(evaluation.samples)), Cell(SPACES.get(space, space)), *_memory(test)])
     headers = [
         "encoder",
         "space",
@@ -232,9 +228,9 @@ def factors(study: Study, out: Artefact) -> str:
     found = ""
     for view, words in (("grid", "the whole grid"), ("pooled", "the mean token")):
         groups: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
-        for probe in study.probes:
-            label = study.label(probe.inputs["embeddings"])
-            for name, factor in (probe.read_json("probe.json").get("factors") or {}).items():
+        for probing in study.probings:
+            label = study.label(probing.embeddings)
+            for name, factor in (probing.results.get("factors") or {}).items():
                 kind = "accuracy" if factor["kind"] == "category" else "R²"
                 figure = Estimate.of(factor[view])
                 groups.setdefault(f"{name} ({kind})", {})[label] = (figure.value, figure.low, figure.high)

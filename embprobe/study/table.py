@@ -85,7 +85,7 @@ def merged(rows: Sequence[Row], embeddings: Sequence[Row]) -> list[Row]:
     return [*made, *alone, *(r for r in rows if r.is_floor)]
 
 
-def csv_text(tables: Mapping[str | None, Sequence[Row]]) -> str:
+def csv_text(tables: Mapping[str, Sequence[Row]]) -> str:
     """The rows of each judge one below the other, with values and interval ends at full precision."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
@@ -99,7 +99,7 @@ def csv_text(tables: Mapping[str | None, Sequence[Row]]) -> str:
                 figure = row.values.get(column.key)
                 values += [None] * 3 if figure is None else [figure.value, figure.low, figure.high]
             told = [row.weak, row.probed, harmless(row.label), row.count, row.kind, row.is_floor]
-            writer.writerow([harmless(judge or ""), *told, harmless(row.how), harmless(row.seed), *values])
+            writer.writerow([harmless(judge), *told, harmless(row.how), harmless(row.seed), *values])
     return buffer.getvalue()
 
 

@@ -18,7 +18,6 @@ METHODS: dict[Method, str] = {
     "seeds": "t over training seeds",
     "intervals": "from the two intervals, as if independent",
 }
-AT_ANY_COUNT = ("kid", "asked_class", *OF_EMBEDDINGS)  # not biased by the number of images
 Contenders = Mapping[str, Sequence[Row]]  # encoder → its rows, one a training seed
 
 
@@ -82,9 +81,9 @@ def difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, Seque
     """
     ours, theirs = ([r.values[column.key] for r in rows if column.key in r.values] for rows in (a[1], b[1]))
     counts = {r.count for rows in (a[1], b[1]) for r in rows}
-    if column.key == "gaussian_fd" or not all(f.reliable for f in (*ours, *theirs)):
+    if column.is_control or not all(f.reliable for f in (*ours, *theirs)):
         return None
-    if not ours or not theirs or (len(counts) > 1 and column.key not in AT_ANY_COUNT):
+    if not ours or not theirs or (len(counts) > 1 and not column.any_count):
         return None
     found: tuple[float, float, float] | None
     method: Method
@@ -92,7 +91,7 @@ def difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, Seque
         found, method = _over_seeds(ours, theirs), "seeds"
     else:
         same = a[1][0].reference is not None and a[1][0].reference == b[1][0].reference
-        found, method = _over_images(ours[0], theirs[0], paired=same and column.key != "latent_fd")
+        found, method = _over_images(ours[0], theirs[0], paired=same and not column.own_reference)
     return None if found is None else Difference(column, a[0], b[0], *found, method)
 
 
@@ -224,7 +223,7 @@ def _shared(standing: Standing) -> Sentence:
     near = f"{standing.best} {column.text(standing.value)}, better than {ahead[1]} by {closest.text()}"
     verb = "is" if len(behind) == 1 else "are"
     return Sentence(
-        listed(ahead), f"lead in {column.said} and can't be told apart ({near}); {listed(behind)} {verb} behind."
+        listed(ahead), f"lead in {column.in_a_sentence} and can't be told apart ({near}); {listed(behind)} {verb} behind."
     )
 
 
@@ -236,7 +235,7 @@ def _led(standings: Sequence[Standing]) -> str:
         next_best = standing.behind[0]
         name, column = other(next_best, standing.best), standing.column
         against = column.text(standing.values[name]) if alone else f"{column.text(standing.values[name])} of {name}"
-        told.append(f"{column.said} ({column.text(standing.value)} against {against}, by {next_best.text()})")
+        told.append(f"{column.in_a_sentence} ({column.text(standing.value)} against {against}, by {next_best.text()})")
     whom = rival if alone else "all the others" if standings[0].others > 2 else "both others"
     return f"leads {whom} in {listed(told)}."
 
@@ -246,15 +245,15 @@ def _open(standings: Sequence[Standing]) -> list[Sentence]:
     if not standings:
         return []
     told = [
-        f"{s.column.said} ({s.best} better by {s.tied[0].text()})"
+        f"{s.column.in_a_sentence} ({s.best} better by {s.tied[0].text()})"
         if s.tied[0].value
-        else f"{s.column.said} (apart by {s.tied[0].text()})"
+        else f"{s.column.in_a_sentence} (apart by {s.tied[0].text()})"
         for s in standings
     ]
     if all(s.others == 1 for s in standings):
         both = listed([standings[0].best, other(standings[0].tied[0], standings[0].best)])
         return [Sentence(both, f"can't be told apart in {listed(told, last='or')}.")]
-    told = [f"{s.column.said} ({s.best} {s.column.text(s.value)})" for s in standings]
+    told = [f"{s.column.in_a_sentence} ({s.best} {s.column.text(s.value)})" for s in standings]
     return [Sentence("", f"No other can be told from the best in {listed(told, last='or')}.")]
 
 
@@ -267,7 +266,7 @@ def _control(name: str, rows: Sequence[Row], learned: Contenders) -> Sentence | 
         if found and len(told) == len(found):
             for ahead in (True, False):
                 if all(d.first_better == ahead for d in told):
-                    sides[ahead].append(column.said)
+                    sides[ahead].append(column.in_a_sentence)
     every = "every learned encoder" if len(learned) > 1 else next(iter(learned), "")
     parts = [
         f"{word} {every} in {listed(sides[side])}"

@@ -120,6 +120,11 @@ class Latents(View):
     def scale(self) -> Scale:
         return Scale.of(self.artefact.array("mean").read(), self.artefact.array("std").read())
 
+    @property
+    def r2(self) -> float | None:
+        """Share of the embeddings' variance that they keep, on held-out images; None where nothing is held out."""
+        return self.artefact.metrics.get("r2")
+
     def normalised(self, rows: "np.ndarray") -> "np.ndarray":
         """Latents of these rows (n,*grid,d) f32, zero mean and unit variance per channel."""
         return self.scale.normalised(self.array.floats(rows))
