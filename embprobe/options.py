@@ -59,8 +59,8 @@ class Parser:
                 return self.artefact(field, word) or str(word)
             return self.value(field, choices[0], word)
         if origin is tuple:
-            parts = word if isinstance(word, (list, tuple)) else [p for p in str(word).split(",") if p.strip()]
-            return tuple(self.value(field, args[0], p) for p in parts)
+            several = word.split(",") if isinstance(word, str) else word if isinstance(word, (list, tuple)) else [word]
+            return tuple(self.value(field, args[0], part) for part in several if str(part).strip())
         if hint is Artefact:
             return self.artefact(field, word) or self.missing(field, word)
         return plain(field, hint, word)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from embprobe.make import make
-from embprobe.stage import Stage, opt
+from embprobe.stage import Stage, option
 from embprobe.store import Artefact, Json, Store
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -25,13 +25,13 @@ def around(value: float, error: float, groups: int = 20) -> list[float]:
 
 def figure(value: float, error: float, floor: float, **more: Json) -> dict[str, Json]:
     """A figure as evaluate writes it."""
-    left = {"samples": around(value, error), "reference": around(value, error / 2)}
+    jackknife = {"samples": around(value, error), "reference": around(value, error / 2)}
     return {
         "value": value,
         "low": value - 2 * error,
         "high": value + 2 * error,
         "floor": floor,
-        "left_out": left,
+        "jackknife": jackknife,
     } | more
 
 
@@ -55,8 +55,8 @@ class Ingest(Stage):
 class Extract(Stage):
     """Embeddings by name alone."""
 
-    images: Artefact = opt("")
-    encoder: str = opt("")
+    images: Artefact = option("")
+    encoder: str = option("")
 
     def run(self, out: Artefact) -> None:
         out.note(count=COUNT)
@@ -66,8 +66,8 @@ class Extract(Stage):
 class Compress(Stage):
     """Latents by name alone."""
 
-    embeddings: Artefact = opt("")
-    seed: int = opt("", 0)
+    embeddings: Artefact = option("")
+    seed: int = option("", 0)
 
     def run(self, out: Artefact) -> None:
         out.note(r2=0.9)
@@ -77,10 +77,10 @@ class Compress(Stage):
 class Diffuse(Stage):
     """A denoiser by name alone."""
 
-    latents: Artefact = opt("")
-    conditional: bool = opt("", True)
-    steps: int = opt("", 100)
-    seed: int = opt("", 0)
+    latents: Artefact = option("")
+    conditional: bool = option("", True)
+    steps: int = option("", 100)
+    seed: int = option("", 0)
 
     def run(self, out: Artefact) -> None:
         out.note(epochs=10.0)
@@ -90,8 +90,9 @@ class Diffuse(Stage):
 class Decode(Stage):
     """A decoder's snapshots."""
 
-    latents: Artefact = opt("")
-    seed: int = opt("", 0)
+    latents: Artefact = option("")
+    images: Artefact = option("")
+    seed: int = option("", 0)
 
     def run(self, out: Artefact) -> None:
         attrs: dict[str, Json] = {"steps": [64, 256], "rows": [3, 7, 11]}
@@ -106,16 +107,16 @@ class Decode(Stage):
 class Sample(Stage):
     """Samples of three classes."""
 
-    denoiser: Artefact = opt("")
-    decoder: Artefact = opt("")
-    guidance: float = opt("", 1.0)
-    sampler: str = opt("", "euler")
-    milestone: int | None = opt("", None)
-    seed: int = opt("", 0)
+    denoiser: Artefact = option("")
+    decoder: Artefact = option("")
+    guidance: float = option("", 1.0)
+    sampler: str = option("", "euler")
+    milestone: int | None = option("", None)
+    seed: int = option("", 0)
 
     def run(self, out: Artefact) -> None:
         out.create("images", (COUNT, SIZE, SIZE, 3), "uint8").write(noise(3, COUNT))
-        if self.denoiser.options["conditional"]:
+        if self.denoiser.spec["conditional"]:
             out.create("label", (COUNT,), "int32").write(np.arange(COUNT, dtype=np.int32) % 3)
             out.write_json("classes.json", CLASSES)
 
@@ -124,25 +125,25 @@ class Sample(Stage):
 class Evaluate(Stage):
     """Figures as they are given."""
 
-    samples: Artefact = opt("")
-    reference: Artefact = opt("")
-    fd: float = opt("")
-    precision: float = opt("", 0.8)
-    copies: float = opt("", 0.0)
-    second: float | None = opt("FD by a second judge, which is the encoder itself", None)
-    plain: bool = opt("figures of an older evaluation, without what is newer", False)
+    samples: Artefact = option("")
+    reference: Artefact = option("")
+    fd: float = option("")
+    precision: float = option("", 0.8)
+    copies: float = option("", 0.0)
+    second: float | None = option("FD by a second judge, which is the encoder itself", None)
+    plain: bool = option("figures of an older evaluation, without what is newer", False)
 
     def run(self, out: Artefact) -> None:
         judge = judged(self.fd, self.precision)
-        found: dict[str, Json] = {"judges": {"judge": judge}, "protocol": {"k": 3, "intervals": "95 %"}}
+        found: dict[str, Json] = {"judges": [judge], "protocol": {"k": 3, "intervals": "95 %"}}
         if self.second is not None:
             itself = {"name": "inception", "accuracy": None, "weak": False, "probed": True}
-            found["judges"]["inception"] = judged(self.second, self.precision) | itself
+            found["judges"].append(judged(self.second, self.precision) | itself)
         if self.plain:
             for name in ("swapped", "confusion", "per_class", "reference", "probed"):
                 judge.pop(name)
             judge["metrics"] = {
-                k: v | {"left_out": None}
+                k: v | {"jackknife": None}
                 for k, v in judge["metrics"].items()
                 if k in ("fd", "precision", "recall", "kid")
             }
@@ -192,8 +193,8 @@ def memory(copies: float) -> dict[str, Json]:
 class Probe(Stage):
     """What readers find, as given."""
 
-    embeddings: Artefact = opt("")
-    linear: float = opt("")
+    embeddings: Artefact = option("")
+    linear: float = option("")
 
     def run(self, out: Artefact) -> None:
         share = {"value": self.linear, "low": self.linear - 0.02, "high": self.linear + 0.02}
@@ -233,7 +234,7 @@ def artefacts(
     for number, (encoder, (fd, precision, copies)) in enumerate(ENCODERS.items()):
         embeddings = make(Extract(images=images, encoder=encoder), store)
         latents = make(Compress(embeddings=embeddings), store)
-        decoder = make(Decode(latents=latents), store)
+        decoder = make(Decode(latents=latents, images=images), store)
         found.append(make(Evaluate(samples=decoder, reference=images, fd=fd / 2, plain=plain), store))
         found.append(make(Probe(embeddings=embeddings, linear=0.5 + 0.1 * number), store))
         for seed in seeds:

@@ -63,7 +63,7 @@ def load_judge(source: "Artefact | str", *, weights: Path | None = None) -> Judg
         path = Path(source)
         return _inception(path) if path.name == INCEPTION else _weights_file(path)
     if "/" in source or source.endswith((".pth", ".pt", ".safetensors")):
-        raise UserError(f"there is no weights file {source}; check the path given with --judge")
+        raise UserError(f"there is no weights file {source}; check the path given with --judges")
     check_name(source)
     return _encoder(source, source, weights)
 
@@ -149,7 +149,7 @@ def _weights_file(path: Path) -> Judge:
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
             judged = partial(classifier_features, network.eval(), size=(224, 224))
             return Judge(name, judged, network, facts={"file": path.name, "classes": "ImageNet's"})
-    raise UserError(f"{path} fits none of torchvision's classifiers; give another file with --judge")
+    raise UserError(f"{path} fits none of torchvision's classifiers; give another file with --judges")
 
 
 def _classifiers() -> Iterator[tuple[str, nn.Module]]:

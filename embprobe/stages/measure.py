@@ -145,7 +145,7 @@ class Measure(Stage):
             return None
         samples = Samples(self.samples)
         train = seeded_subset(reference.train, self.limit, self.seed)
-        if samples.denoiser.latents.images.artefact == self.reference:
+        if self.of_reference(samples):
             train = np.intersect1d(train, samples.denoiser.training_rows())
         return seeded_subset(np.arange(len(samples)), self.limit, self.seed), train, held
 
@@ -154,15 +154,17 @@ class Measure(Stage):
         from embprobe.evaluation import copies
 
         samples = Samples(self.samples)
-        same = samples.denoiser.latents.images.artefact == self.reference
-        return copies.latent_space(samples, rows) if same else None
+        return copies.latent_space(samples, rows) if self.of_reference(samples) else None
+
+    def of_reference(self, samples: Samples) -> bool:
+        """Whether a denoiser drew the samples that learned from the reference."""
+        return samples.drawn and samples.denoiser.latents.images.artefact == self.reference
 
 
 def probed(judge: Artefact | str, samples: Artefact) -> bool:
     """Whether the judge is the encoder whose embeddings the samples were drawn from."""
     from embprobe.views import Decoder
 
-    if samples.stage == "ingest":
-        return False
-    embeddings = Samples(samples).embeddings if samples.stage == "sample" else Decoder(samples).latents.embeddings
-    return embeddings.encoder == judge
+    if samples.stage == "decode":
+        return Decoder(samples).latents.embeddings.encoder == judge
+    return samples.stage == "sample" and Samples(samples).drawn and Samples(samples).embeddings.encoder == judge

@@ -130,7 +130,13 @@ class Samples(View):
         return Decoder(self._source("decoder"))
 
     @property
+    def drawn(self) -> bool:
+        """Whether a denoiser drew them."""
+        return "denoiser" in self.artefact.inputs
+
+    @property
     def embeddings(self) -> Embeddings:
+        """What the denoiser's latents were made from."""
         return self.denoiser.latents.embeddings
 
     @cached_property

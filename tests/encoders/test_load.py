@@ -121,8 +121,8 @@ class Pretrained:
     def read_json(self, name: str) -> object:
         return json.loads((self.folder / name).read_text())
 
-    def file(self, name: str) -> Path:
-        return self.folder / name
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
 
 
 @pytest.mark.parametrize(("size", "channels", "said"), [((32, 32), 3, 32), ((16, 24), 1, [16, 24])])

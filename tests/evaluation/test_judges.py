@@ -118,8 +118,8 @@ class Kept:
     def read_json(self, name: str) -> object:
         return json.loads((self.folder / name).read_text())
 
-    def file(self, name: str) -> Path:
-        return self.folder / name
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
 
 
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), ([20, 48], 1)])

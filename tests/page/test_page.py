@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embprobe import page
-from embprobe.page import Cell, Section, charts
+from embprobe.page import charts, html
+from embprobe.page.html import Cell, Section
 from embprobe.page.pictures import grid, webp
 from tests.fake_study import HOSTILE, Links
 
@@ -16,13 +16,13 @@ from tests.fake_study import HOSTILE, Links
 @pytest.mark.parametrize(
     "made",
     [
-        page.table([HOSTILE], [[Cell(HOSTILE, HOSTILE)]], caption=HOSTILE),
-        page.picture(b"", HOSTILE, (HOSTILE,)),
-        page.folded(HOSTILE, page.code(HOSTILE) + page.text(HOSTILE) + page.bullets([HOSTILE])),
-        page.download(HOSTILE, HOSTILE, HOSTILE),
+        html.table([HOSTILE], [[Cell(HOSTILE, HOSTILE)]], caption=HOSTILE),
+        html.picture(b"", HOSTILE, (HOSTILE,)),
+        html.folded(HOSTILE, html.code(HOSTILE) + html.text(HOSTILE) + html.bullets([HOSTILE])),
+        html.download(HOSTILE, HOSTILE, HOSTILE),
         charts.bars({HOSTILE: {HOSTILE: (0.5, 0.4, 0.6)}}, HOSTILE),
         charts.curves({HOSTILE: [(1.0, 2.0, 1.0, 3.0), (10.0, 1.0, None, None)]}, HOSTILE, HOSTILE),
-        page.page(HOSTILE, "", [Section(HOSTILE, "x")]).replace(page.page("", "", []), ""),
+        html.page(HOSTILE, "", [Section(HOSTILE, "x")]).replace(html.page("", "", []), ""),
     ],
 )
 def test_hostile_words_stay_text(made: str) -> None:
@@ -31,13 +31,13 @@ def test_hostile_words_stay_text(made: str) -> None:
 
 
 def test_a_policy_forbids_every_request() -> None:
-    found = page.page("title", "", [Section("One", "text"), Section("Two", "")])
+    found = html.page("title", "", [Section("One", "text"), Section("Two", "")])
     assert "default-src 'none'; img-src data:" in found and "Two" not in found
     assert Links(found).found == ["data:,", "#one"]
 
 
 def test_floors_stay_apart_from_what_is_sorted() -> None:
-    found = page.table(["a", "b"], [[Cell("x"), Cell("1", sort=1.0)], [Cell("floor"), Cell("0", sort=0.0)]], floors=[1])
+    found = html.table(["a", "b"], [[Cell("x"), Cell("1", sort=1.0)], [Cell("floor"), Cell("0", sort=0.0)]], floors=[1])
     body, floor = re.findall(r"<tbody.*?</tbody>", found, re.DOTALL)
     assert "x" in body and "floor" not in body.replace("<tbody", "") and 'class="floor"' in floor
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.models import squeezenet1_1
 
 from embprobe.errors import UserError
 from embprobe.make import make
-from embprobe.nn.decoder import to_signed, to_u8
-from embprobe.nn.perceptual import _squeezenet
+from embprobe.pixels import to_signed, to_u8
 from embprobe.stage import Stage
+from embprobe.stages.classify import Classify
 from embprobe.stages.decode import Decode
 from embprobe.store import Artefact, Store
 from tests.stages.conftest import SIZE, outputs
@@ -24,7 +25,7 @@ TINY = {"width": 8, "steps": 10, "batch": 6, "perceptual": "none", "gan_start": 
 def squeezenet(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "squeezenet.pth"
-    torch.save({f"features.{k}": v for k, v in _squeezenet().state_dict().items()}, path)
+    torch.save(squeezenet1_1().state_dict(), path)
     return path
 
 
@@ -78,11 +79,12 @@ def test_asked_again_costs_nothing(store: Store, latents: Artefact, monkeypatch:
 
 
 def test_the_perceptual_distance_left_out_is_the_one_whose_network_is_given(
-    store: Store, latents: Artefact, squeezenet: Path
+    store: Store, images: Artefact, latents: Artefact, squeezenet: Path
 ) -> None:
+    classifier = store.open(Classify(images=images))
     assert Decode(latents=latents).spec()["perceptual"] == "none"
     assert Decode(latents=latents, perceptual_weights=squeezenet).spec()["perceptual"] == "lpips-vgg"
-    assert Decode(latents=latents, classifier=latents).spec()["perceptual"] == "classifier"
+    assert Decode(latents=latents, classifier=classifier).spec()["perceptual"] == "classifier"
     assert store.open(Decode(latents=latents)) == store.open(Decode(latents=latents, perceptual="none"))
 
 
@@ -93,4 +95,4 @@ def test_a_perceptual_distance_without_weights_says_what_to_download(latents: Ar
 
 def test_pixels_survive_the_way_to_signed_and_back() -> None:
     images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
-    assert torch.equal(to_u8(to_signed(images, 8)), images)
+    assert torch.equal(to_u8(to_signed(images, (8, 8))), images)

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from embprobe import diffusion
-from embprobe.training.engine import milestone_steps
 from embprobe.errors import UserError
 from embprobe.make import make
-from embprobe.nn.denoiser import DenoiserTask, Description
+from embprobe.nn.denoiser import DenoiserConfig, DenoiserTask
 from embprobe.stage import Stage
 from embprobe.stages.diffuse import Diffuse
 from embprobe.store import Artefact, Store
+from embprobe.views import Latents
 from tests.stages.conftest import CLASSES, outputs
 
 Killed = Callable[[Stage, Store, int], Artefact]
@@ -73,7 +73,8 @@ def test_asked_again_costs_nothing(store: Store, latents: Artefact, monkeypatch:
 
 
 def test_smaller_subsets_lie_in_larger_ones_and_hold_every_class(latents: Artefact) -> None:
-    rows = {n: Diffuse(latents=latents, train_images=n).training_rows() for n in (6, 12, 36)}
+    images = Latents(latents).images
+    rows = {n: images.training_rows(n, 0) for n in (6, 12, 36)}
     assert {n: len(r) for n, r in rows.items()} == {6: 6, 12: 12, 36: 36}
     assert set(rows[6]) < set(rows[12]) < set(rows[36])
     assert set(rows[6] % 3) == {0, 1, 2}
@@ -90,8 +91,8 @@ def test_latents_that_do_not_fit_on_the_device_train_alike(
 
 
 def test_latents_are_normalised_by_the_training_split(latents: Artefact) -> None:
-    rows = Diffuse(latents=latents).training_rows()
-    resident = Diffuse(latents=latents).resident(rows, "cpu")
+    view = Latents(latents)
+    resident = Diffuse(latents=latents).resident(view, view.images.train, "cpu")
     assert resident is not None
     np.testing.assert_allclose(resident.std((0, 1, 2)), 1, atol=0.1)
 
@@ -104,7 +105,7 @@ def test_labels_without_classes_are_refused(store: Store, unlabelled_latents: Ar
 
 
 def test_a_point_mass_is_learned() -> None:
-    description = Description("dit", 2, 4, 32, (1, 2, 4), 2, "time", None, 0.0, "flow", 1.0)
+    description = DenoiserConfig("dit", 2, (4, 4), 32, (1, 2, 4), 2, "time", None, 0.0, "flow", 1.0)
     torch.manual_seed(0)
     task = DenoiserTask(
         description,
@@ -112,7 +113,7 @@ def test_a_point_mass_is_learned() -> None:
         beta_2=0.95,
         norm="l2",
         min_snr=None,
-        label_dropout=0.0,
+        condition_dropout=0.0,
         resident=torch.full((4, 4, 4, 2), 0.7),
     )
     optimiser = task.optimisers()["denoiser"]

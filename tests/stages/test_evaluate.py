@@ -11,6 +11,7 @@ from embprobe.stage import Stage, option
 from embprobe.stages.classify import Classify
 from embprobe.stages.evaluate import Evaluate
 from embprobe.store import Artefact, Store
+from embprobe.views import Features
 from tests import tiny
 from tests.conftest import Zoo
 from tests.stages.conftest import CLASSES, SIZE
@@ -43,9 +44,9 @@ def judge(images: Artefact, store: Store) -> Artefact:
 
 
 def evaluated(samples: Stage, images: Artefact, judge: Artefact | str, store: Store) -> dict:
-    stage = Evaluate(samples=make(samples, store), reference=images, judge=judge, device="cpu")
-    made = make(stage.prepare(lambda first: make(first, store)), store)
-    return made.read_json("metrics.json")["judges"]["judge"]
+    stage = Evaluate(samples=make(samples, store), reference=images, judges=(judge,), device="cpu")
+    made = make(stage, store)
+    return made.read_json("metrics.json")["judges"][0]
 
 
 def test_good_samples_are_near_the_floor_and_of_the_class_asked(images: Artefact, judge: Artefact, store: Store):
@@ -56,8 +57,8 @@ def test_good_samples_are_near_the_floor_and_of_the_class_asked(images: Artefact
     for name in METRICS:
         figure = found["metrics"][name]
         assert figure["low"] <= figure["value"] <= figure["high"] and figure["floor"] is not None
-        assert {"samples", "reference"} >= figure["left_out"].keys() != set()
-        assert all(len(side) >= 9 for side in figure["left_out"].values())
+        assert {"samples", "reference"} >= figure["jackknife"].keys() != set()
+        assert all(len(side) >= 9 for side in figure["jackknife"].values())
     assert found["metrics"]["fd_infinity"]["reliable"] is False
     assert found["per_class"].keys() == set(CLASSES)
 
@@ -84,8 +85,8 @@ def test_an_encoder_as_judge_gives_no_class_figures(images: Artefact, store: Sto
 def test_the_judge_looks_at_real_images_once(images: Artefact, judge: Artefact, store: Store):
     evaluated(Sample(), images, judge, store)
     evaluated(Sample(swapped=True), images, judge, store)
-    looks = [a.inputs["images"].stage for a in store.artefacts() if a.stage == "features"]
-    assert sorted(looks) == ["ingest", "sample", "sample"]
+    seen = [Features(a).source.stage for a in store.artefacts() if a.stage == "features"]
+    assert sorted(seen) == ["ingest", "sample", "sample"]
 
 
 def test_a_judge_of_other_classes_is_refused(images: Artefact, judge: Artefact, store: Store):
@@ -94,9 +95,12 @@ def test_a_judge_of_other_classes_is_refused(images: Artefact, judge: Artefact, 
         def run(self, out: Artefact) -> None:
             out.write_json("classes.json", ["x", "y"])
 
-    stage = Evaluate(samples=make(Sample(), store), reference=make(Ingest(), store), judge=judge)
+            out.note(size=SIZE, count=COUNT)
+            out.create("split", (COUNT,), "uint8").write((np.arange(COUNT) % 4 == 3).astype(np.uint8))
+            out.create("images", (COUNT, SIZE, SIZE, 3), "uint8").write(np.zeros((COUNT, SIZE, SIZE, 3)))
+
     with pytest.raises(UserError, match="give a judge made from the reference"):
-        stage.check()
+        make(Evaluate(samples=make(Sample(), store), reference=make(Ingest(), store), judges=(judge,)), store)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +124,9 @@ class Copies(Stage):
 
 def test_copies_are_told_from_held_out_images(images: Artefact, store: Store):
     stage = Evaluate(
-        samples=make(Copies(images=images), store), reference=images, judge="random:vit-16x1-h2-p4", device="cpu"
+        samples=make(Copies(images=images), store), reference=images, judges=("random:vit-16x1-h2-p4",), device="cpu"
     )
-    made = make(stage.prepare(lambda first: make(first, store)), store)
+    made = make(stage, store)
     found = made.read_json("metrics.json")["memorisation"]["pixels"]
     assert found["copies"] == 2 and found["low"] < found["share"] == 0.1 < found["high"]
     assert {(place, row) for place, row, _ in found["worst"][:2]} == {(0, 0), (1, 1)}
@@ -131,19 +135,19 @@ def test_copies_are_told_from_held_out_images(images: Artefact, store: Store):
 
 def test_what_a_denoiser_drew_is_looked_at_in_every_space(zoo: Zoo):
     store = zoo.store
-    stage = Evaluate(samples=zoo["samples"], reference=zoo["images"], judge=tiny.ENCODER, k=2, device="cpu")
-    made = make(stage.prepare(lambda first: make(first, store)), store)
+    stage = Evaluate(samples=zoo["samples"], reference=zoo["images"], judges=(tiny.ENCODER,), k=2, device="cpu")
+    made = make(stage, store)
     found = made.read_json("metrics.json")
     assert found["memorisation"].keys() == {"pixels", "judge", "latents"}
     assert all(0 <= m["p"] <= 1 and len(m["worst"]) == 16 for m in found["memorisation"].values())
     assert found["latents"]["metrics"]["latent_fd"]["value"] > 0
-    assert found["judges"]["judge"]["probed"] is True  # the judge is the encoder under study
+    assert found["judges"][0]["probed"] is True  # the judge is the encoder under study
 
 
 def test_a_data_set_against_itself_is_its_own_floor(images: Artefact, judge: Artefact, store: Store):
-    stage = Evaluate(samples=images, reference=images, judge=judge, device="cpu")
-    made = make(stage.prepare(lambda first: make(first, store)), store)
-    found = made.read_json("metrics.json")["judges"]["judge"]
+    stage = Evaluate(samples=images, reference=images, judges=(judge,), device="cpu")
+    made = make(stage, store)
+    found = made.read_json("metrics.json")["judges"][0]
     assert found["count"] == 12
     assert all(
         found["metrics"][k]["value"] == pytest.approx(found["metrics"][k]["floor"]) for k in ("fd", "kid", "recall")

@@ -17,7 +17,7 @@ from tests.conftest import Zoo
 
 def test_tokens_are_the_encoders_own_in_the_images_order(zoo: Zoo):
     images, made = zoo["images"], zoo["embeddings"]
-    encoder = load_encoder(tiny.ENCODER, image_size=16)
+    encoder = load_encoder(tiny.ENCODER, image_size=(16, 16))
     expected = encoder(torch.from_numpy(images.array("images").read()))
     found = made.array("embeddings").floats(slice(0, None))
     np.testing.assert_allclose(found, expected.numpy(), atol=2e-3)
@@ -42,35 +42,37 @@ def test_every_storage_reads_back_near_the_truth(zoo: Zoo, place: Store, storage
 
 def test_killed_extract_redoes_only_missing_chunks(zoo: Zoo, place: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(extract, "CHUNK_BYTES", 8 * 16 * 16 * 2)  # eight images a chunk
-    stage = Extract(images=zoo["images"], encoder=tiny.ENCODER, device="cpu")
-    stored: list[int] = []
-    original = extract.store_chunk
+    stage = Extract(images=zoo["images"], encoder=tiny.ENCODER, device="cpu", forward=4)
+    asked = [0]
 
-    def counting(*arguments: object) -> None:
-        original(*arguments)  # type: ignore[arg-type]
-        stored.append(int(arguments[1]))  # type: ignore[call-overload]
+    def check() -> None:
+        asked[0] += 1
+        if asked[0] > 6:
+            raise Interrupted("stop")
 
-    monkeypatch.setattr(extract, "store_chunk", counting)
-    monkeypatch.setattr(signals, "requested", lambda: len(stored) >= 2)
-    monkeypatch.setattr(signals, "check", lambda: (_ for _ in ()).throw(Interrupted("stop")))
-    with pytest.raises(Interrupted):
-        make(stage, place)
-    first = list(stored)
-    monkeypatch.setattr(signals, "requested", lambda: False)
-    monkeypatch.setattr(signals, "check", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "check", check)
+        with pytest.raises(Interrupted):
+            make(stage, place)
+    partly = place.open(stage).array("embeddings")
+    missing = partly.missing()
+    kept = [partly.folder.path / partly.file(chunk) for chunk in range(6) if chunk not in missing]
+    before = [path.stat().st_mtime_ns for path in kept]
+    assert 0 < len(missing) < 6
     made = make(stage, place)
-    assert sorted(stored) == list(range(6)) and len(first) < 6
-    whole = zoo["embeddings"].array("embeddings").read()
-    assert np.array_equal(made.array("embeddings").read(), whole)
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    whole = make(stage, Store(place.root.parent / "whole"))
+    assert made.folder.sums == whole.folder.sums
+    assert np.array_equal(made.array("embeddings").read(), zoo["embeddings"].array("embeddings").read())
 
 
 def test_the_forward_batch_is_not_part_of_the_question(zoo: Zoo):
-    a, b = (Extract(images=zoo["images"], encoder=tiny.ENCODER, batch=n) for n in (4, 128))
+    a, b = (Extract(images=zoo["images"], encoder=tiny.ENCODER, forward=n) for n in (4, 128))
     assert zoo.store.open(a).fingerprint == zoo.store.open(b).fingerprint
 
 
 def test_a_pretrained_encoder_is_used_as_it_was_trained(zoo: Zoo, place: Store):
     made = make(Extract(images=zoo["images"], encoder=zoo["encoder"]), place)
-    encoder = load_encoder(zoo["encoder"], image_size=16)
+    encoder = load_encoder(zoo["encoder"], image_size=(16, 16))
     expected = encoder(torch.from_numpy(zoo["images"].array("images").read(0, 4)))
     np.testing.assert_allclose(made.array("embeddings").floats(slice(0, 4)), expected.numpy(), atol=2e-3)

@@ -149,12 +149,12 @@ def test_a_target_is_above_0(whole: Artefact) -> None:
 
 
 def test_real_artefacts_make_a_page(zoo: Zoo, place: Store, tmp_path: Path) -> None:
-    judged = Evaluate(samples=zoo["samples"], reference=zoo["images"], judge=tiny.ENCODER, k=2, device="cpu")
-    metrics = make(judged.prepare(lambda first: make(first, place)), place)
+    judged = Evaluate(samples=zoo["samples"], reference=zoo["images"], judges=(tiny.ENCODER,), k=2, device="cpu")
+    metrics = make(judged, place)
     probe = make(Probe(embeddings=zoo["embeddings"], k=3), place)
     made = make(Report(artefacts=(metrics, probe)), place)
     for heading in ("Comparison", "Samples", "Reconstructions", "What the embeddings keep", "Nearest", "Provenance"):
         assert heading in text(made)
     rows = list(csv.DictReader((made.path / "table.csv").open()))
-    assert float(rows[0]["fd"]) == metrics.read_json("metrics.json")["judges"]["judge"]["metrics"]["fd"]["value"]
+    assert float(rows[0]["fd"]) == metrics.read_json("metrics.json")["judges"][0]["metrics"]["fd"]["value"]
     assert list((made.path / "figures").glob("samples*.png"))

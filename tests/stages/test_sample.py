@@ -53,7 +53,7 @@ def test_the_batch_changes_neither_labels_nor_more_than_rounding(
 ) -> None:
     options = TINY | {"labels": "empirical", "guidance": 2.0}
     parts = [
-        make(Sample(denoiser=denoiser, decoder=decoder, batch=b, **options), Store(tmp_path / f"s{b}"))  # type: ignore[arg-type]
+        make(Sample(denoiser=denoiser, decoder=decoder, forward=b, **options), Store(tmp_path / f"s{b}"))  # type: ignore[arg-type]
         for b in (20, 7)
     ]
     assert parts[0].fingerprint == parts[1].fingerprint
@@ -66,7 +66,7 @@ def test_stochastic_ddim_does_not_depend_on_the_batch_either(
 ) -> None:
     denoiser = denoiser_of(store, latents, objective="epsilon")
     drawn = [
-        make(Sample(denoiser=denoiser, decoder=decoder, eta=eta, batch=b, **TINY), Store(tmp_path / f"{b}{eta}"))  # type: ignore[arg-type]
+        make(Sample(denoiser=denoiser, decoder=decoder, eta=eta, forward=b, **TINY), Store(tmp_path / f"{b}{eta}"))  # type: ignore[arg-type]
         .array("latents")
         .read()
         for b, eta in ((20, 1.0), (7, 1.0), (20, 0.0))
@@ -89,7 +89,7 @@ def test_asked_again_costs_nothing(
 ) -> None:
     first = make(Sample(denoiser=denoiser, decoder=decoder, **TINY), store)  # type: ignore[arg-type]
     monkeypatch.setattr(Sample, "run", lambda *_: pytest.fail("it ran again"))
-    spelled = TINY | {"sampler": "euler", "labels": "balanced", "batch": 3}
+    spelled = TINY | {"sampler": "euler", "labels": "balanced", "forward": 3}
     assert make(Sample(denoiser=denoiser, decoder=decoder, **spelled), store) == first  # type: ignore[arg-type]
 
 

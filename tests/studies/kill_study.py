@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from embprobe.make import make
+from embprobe.make import make, planned
 from embprobe.stage import Stage
 from embprobe.stages.classify import Classify
 from embprobe.stages.compress import Compress
@@ -28,8 +28,9 @@ from embprobe.stages.decode import Decode
 from embprobe.stages.diffuse import Diffuse
 from embprobe.stages.evaluate import Evaluate
 from embprobe.stages.extract import Extract
-from embprobe.stages.features import Features
+from embprobe.stages.features import Featurize
 from embprobe.stages.ingest import Ingest
+from embprobe.stages.measure import Measure
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
 from embprobe.stages.sample import Sample
@@ -47,16 +48,15 @@ STAGES: dict[str, Callable[[Made], Stage]] = {
     "decode": lambda made: Decode(latents=made["compress"], gan_start=4, **tiny.DECODE | {"steps": 10}),
     "classify": lambda made: Classify(images=made["ingest"], **tiny.CLASSIFY | {"steps": 5}),
     "sample": lambda made: Sample(denoiser=made["diffuse"], decoder=made["decode"], **tiny.SAMPLE | {"count": 64}),
-    "features": lambda made: Features(images=made["ingest"], judge=made["classify"], size=16, device="cpu"),
-    "features of samples": lambda made: Features(images=made["sample"], judge=made["classify"], size=16, device="cpu"),
+    "features": lambda made: Featurize(images=made["ingest"], judge=made["classify"], size=(16, 16), device="cpu"),
+    "features of samples": lambda made: Featurize(
+        images=made["sample"], judge=made["classify"], size=(16, 16), whole=True, device="cpu"
+    ),
+    "measure": lambda made: Measure(
+        samples=made["sample"], reference=made["ingest"], judge=made["classify"], device="cpu"
+    ),
     "evaluate": lambda made: Evaluate(
-        samples=made["sample"],
-        reference=made["ingest"],
-        judge=made["classify"],
-        real=made["features"],
-        made=made["features of samples"],
-        inception=False,
-        device="cpu",
+        samples=made["sample"], reference=made["ingest"], judges=(made["classify"],), device="cpu"
     ),
     "probe": lambda made: Probe(embeddings=made["extract"], device="cpu"),
 }
@@ -81,18 +81,17 @@ def shrink() -> None:
     import torch
     import zarr  # noqa: F401
 
-    from embprobe import metrics, nn
-    from embprobe.evaluation import judges
-    from embprobe.training import engine  # noqa: F401
-    from embprobe.stages import extract, ingest, sample
+    from embprobe import evaluation, metrics, nn
+    from embprobe.training import engine
+    from embprobe.stages import extract, features, ingest, sample
 
-    for package in (nn, metrics):
+    for package in (nn, metrics, evaluation):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             import_module(module.name)
     torch.set_num_threads(1)
     ingest.CHUNK_BYTES = 8 * 3 * 16 * 16
     extract.CHUNK_BYTES = 8 * 2 * 4 * 4 * 16
-    sample.CHUNK_ROWS = 8
+    sample.CHUNK_ROWS = features.CHUNK_ROWS = features.BATCH = 8
     engine.CHECKPOINT_SECONDS = 0.2
 
 
@@ -116,7 +115,7 @@ def whole(stage: Stage, store: Store) -> Artefact:
     _, status = os.waitpid(work(stage, store), 0)
     if status:
         raise SystemExit(f"{stage.name()} failed; see {store.root / 'stderr.txt'}")
-    made = store[str(store.open(stage).path)]
+    made = planned(stage, store)
     if made.damage():
         raise SystemExit(f"{made.path} is damaged: {', '.join(made.damage())}")
     return made
@@ -146,7 +145,7 @@ def study(root: Path, moments: int, seed: int) -> list[Count]:
                 shutil.rmtree(store.root)
                 store, share = Store(store.root), share * 0.7
             count.killed += 1
-            count.begun += (store.open(stage).path / "checksums.xxh128").exists()
+            count.begun += any(store.root.glob("*/*/checksums.xxh128"))
             if whole(stage, store).folder.sums == made[name].folder.sums:
                 count.equal += 1
                 shutil.rmtree(store.root)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from embprobe.study.curves import Point, area, epochs_until, shared_range, summary
-from embprobe.study.figures import Figure
+from embprobe.metrics.estimate import Estimate
 
 
 def test_the_area_is_a_mean_over_log_epochs() -> None:
@@ -31,7 +31,7 @@ def test_epochs_until_are_log_linear_between_milestones() -> None:
 
 def test_the_target_is_the_worst_last_fd_so_that_every_row_reaches_it() -> None:
     def line(*values: float) -> list[Point]:
-        return [Point(10.0**i, Figure(v), 100) for i, v in enumerate(values)]
+        return [Point(10.0**i, Estimate(v), 100) for i, v in enumerate(values)]
 
     told = summary({"fd": {"a": line(30, 10), "b": line(40, 20)}}, None)
     assert told["target"] == 20 and told["rows"]["b"]["epochs_until"] == pytest.approx(10.0)

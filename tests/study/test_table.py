@@ -5,16 +5,18 @@ import io
 import re
 
 from embprobe.study import latex
-from embprobe.study.figures import Column, Figure, Row
-from embprobe.study.judging import Judged
+from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import Metric
+from embprobe.study.rows import Row
+from embprobe.study.judging import READERS, JudgeReport
 from embprobe.study.table import Table, csv_text, harmless, merged
 
 LEFT = {"samples": [1.0, 2.0] * 10}
 ROWS = [
-    Row("a", {"fd": Figure(10.25, 9.0, 11.5, left_out=LEFT), "precision": Figure(0.5)}, count=100),
-    Row("b", {"fd": Figure(20.0, 19.0, 21.0, left_out=LEFT), "precision": Figure(0.6)}, count=100),
-    Row("a", {"fd": Figure(5.0)}, how="guidance 3", count=100),
-    Row("real", {"fd": Figure(1.0)}, kind="real", count=100),
+    Row("a", {"fd": Estimate(10.25, 9.0, 11.5, jackknife=LEFT), "precision": Estimate(0.5)}, count=100),
+    Row("b", {"fd": Estimate(20.0, 19.0, 21.0, jackknife=LEFT), "precision": Estimate(0.6)}, count=100),
+    Row("a", {"fd": Estimate(5.0)}, how="guidance 3", count=100),
+    Row("real", {"fd": Estimate(1.0)}, kind="real", count=100),
 ]
 
 
@@ -27,15 +29,15 @@ def test_the_best_is_marked_among_rows_drawn_the_same_way() -> None:
 
 
 def test_an_unreliable_figure_is_flagged_and_never_the_best() -> None:
-    rows = [Row(n, {"fd_infinity": Figure(v, reliable=v > 1)}, count=9) for n, v in (("a", 1.0), ("b", 2.0))]
+    rows = [Row(n, {"fd_infinity": Estimate(v, reliable=v > 1)}, count=9) for n, v in (("a", 1.0), ("b", 2.0))]
     cells = [line[2] for line in Table(rows).cells]
     assert cells[0].small == "⚠" and not any(c.best for c in cells)
 
 
 def test_readers_join_the_rows_of_their_encoder() -> None:
     readers = [
-        Row("a", {"linear": Figure(0.7)}, kind="embeddings"),
-        Row("c", {"linear": Figure(0.1)}, kind="embeddings"),
+        Row("a", {"linear": Estimate(0.7)}, kind="embeddings"),
+        Row("c", {"linear": Estimate(0.1)}, kind="embeddings"),
     ]
     found = merged(ROWS, readers)
     assert [r.encoder for r in found] == ["a", "b", "a", "c", "real"]
@@ -43,7 +45,7 @@ def test_readers_join_the_rows_of_their_encoder() -> None:
 
 
 def test_csv_has_full_precision_and_no_formulas() -> None:
-    hostile = Row("=1+1", {"fd": Figure(-1 / 3, -0.5, 0.1)}, how="+x", count=3)
+    hostile = Row("=1+1", {"fd": Estimate(-1 / 3, -0.5, 0.1)}, how="+x", count=3)
     (found,) = csv.DictReader(io.StringIO(csv_text({"@judge": [hostile]})))
     assert (found["judge"], found["encoder"], found["drawn"]) == ("'@judge", "'=1+1, +x", "'+x")
     assert float(found["fd"]) == -1 / 3 and float(found["fd_low"]) == -0.5
@@ -51,14 +53,14 @@ def test_csv_has_full_precision_and_no_formulas() -> None:
 
 
 def test_numbers_have_a_true_minus_and_no_minus_zero() -> None:
-    column = Column("kid", "KID", 2, False)
+    column = Metric("kid", "KID", 2, False)
     assert column.text(-0.001) == "0.00" and column.text(-1.5) == "−1.50"
 
 
 def test_latex_is_escaped_and_says_judge_and_intervals() -> None:
     rows = [Row(r"100%_\x{[&", dict(r.values), kind=r.kind, count=r.count) if r.encoder == "b" else r for r in ROWS]
-    judge = Judged("net_1", 0.5, [Row(**{**vars(r), "weak": True}) for r in rows], [], [], [])
-    found = latex.tables([judge], Judged(None, None, [], [], [], []))
+    judge = JudgeReport("net_1", 0.5, [Row(**{**vars(r), "weak": True}) for r in rows], [], [], [])
+    found = latex.tables([judge], JudgeReport(READERS, None, [], [], [], []))
     assert r"100\%\_\textbackslash{}x\{{[}\&" in found and r"net\_1, 50.0 \% accurate" in found
     assert r"\textbf{10.2} {\small $\pm$1.2}" in found and r"\textit{1.0}" in found and "weak judge" in found
     assert "FD $\\downarrow$" in found and "first $-$ second" in found

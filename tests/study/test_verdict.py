@@ -4,20 +4,22 @@ import math
 
 import pytest
 
-from embprobe.study.figures import COLUMNS, Figure, Row
+from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRICS
+from embprobe.study.rows import Row
 from embprobe.study.verdict import Difference, answer, difference, differences, groups, standings
 from tests.fake_study import around
 
-COLUMN = {c.key: c for c in COLUMNS}
+COLUMN = {c.key: c for c in METRICS}
 
 
-def figure(value: float, error: float = 1.0, reference: float = 0.5) -> Figure:
+def figure(value: float, error: float = 1.0, reference: float = 0.5) -> Estimate:
     """A figure with the jackknife errors of its samples and of its reference."""
     left = {"samples": around(value, error), "reference": around(value, reference)}
-    return Figure(value, value - 2 * error, value + 2 * error, left_out=left)
+    return Estimate(value, value - 2 * error, value + 2 * error, jackknife=left)
 
 
-def row(encoder: str, reference: str | None = "one", **values: Figure) -> Row:
+def row(encoder: str, reference: str | None = "one", **values: Estimate) -> Row:
     return Row(encoder, values, count=1000, reference=reference)
 
 
@@ -40,7 +42,7 @@ def test_the_same_reference_cancels_and_another_does_not() -> None:
 
 
 def test_without_a_jackknife_the_two_intervals_are_taken_for_independent() -> None:
-    a, b = row("a", precision=Figure(0.5, 0.4, 0.6)), row("b", precision=Figure(0.3, 0.25, 0.4))
+    a, b = row("a", precision=Estimate(0.5, 0.4, 0.6)), row("b", precision=Estimate(0.3, 0.25, 0.4))
     found = apart(a, b, "precision")
     assert found.method == "intervals"
     assert (found.low, found.high) == pytest.approx((0.2 - math.hypot(0.1, 0.1), 0.2 + math.hypot(0.1, 0.05)))
@@ -49,8 +51,8 @@ def test_without_a_jackknife_the_two_intervals_are_taken_for_independent() -> No
 def test_a_share_of_0_or_1_keeps_the_width_of_its_interval() -> None:
     still = {"samples": [0.0] * 20, "reference": [0.0] * 20}
     none, some = (
-        Figure(0.0, 0.0, 0.004, left_out=still),
-        Figure(0.003, 0.001, 0.009, left_out={"samples": around(0.003, 0.0001)}),
+        Estimate(0.0, 0.0, 0.004, jackknife=still),
+        Estimate(0.003, 0.001, 0.009, jackknife={"samples": around(0.003, 0.0001)}),
     )
     found = apart(row("a", recall=none), row("b", recall=some), "recall")
     assert found.method == "intervals" and not found.told
@@ -58,12 +60,12 @@ def test_a_share_of_0_or_1_keeps_the_width_of_its_interval() -> None:
 
 
 def test_a_figure_that_isn_t_reliable_has_no_difference() -> None:
-    a, b = (row(n, fd_infinity=Figure(v, v - 1, v + 1, reliable=v > 5)) for n, v in (("a", 2.0), ("b", 9.0)))
+    a, b = (row(n, fd_infinity=Estimate(v, v - 1, v + 1, reliable=v > 5)) for n, v in (("a", 2.0), ("b", 9.0)))
     assert differences({"a": [a], "b": [b]}) == []
 
 
 def test_a_figure_without_an_interval_has_no_difference() -> None:
-    assert difference(COLUMN["fd"], ("a", [row("a", fd=Figure(1.0))]), ("b", [row("b", fd=figure(2.0))])) is None
+    assert difference(COLUMN["fd"], ("a", [row("a", fd=Estimate(1.0))]), ("b", [row("b", fd=figure(2.0))])) is None
 
 
 def test_several_training_seeds_give_welch_s_t() -> None:
@@ -131,7 +133,7 @@ def test_one_learned_encoder_and_none_still_say_something() -> None:
     assert [str(s) for s in answer(alone)] == ["a is the only learned encoder here."]
     controls = {n: [Row(n, {"fd": figure(v)}, control=True)] for n, v in (("pixels", 9.0), ("random:x", 30.0))}
     assert str(answer(controls)[0]).startswith("pixels leads random:x in FD")
-    bare = {n: [row(n, fd=Figure(1.0))] for n in "ab"}
+    bare = {n: [row(n, fd=Estimate(1.0))] for n in "ab"}
     assert "share no figure with an interval" in str(answer(bare)[0])
 
 
