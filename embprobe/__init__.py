@@ -21,50 +21,67 @@ Importing embprobe loads neither torch nor zarr. Errors are those of `embprobe.e
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from embprobe.make import make as make
-    from embprobe.recipe import run as run
-    from embprobe.stages import (
-        Classify as Classify,
-        Compress as Compress,
-        Decode as Decode,
-        Diffuse as Diffuse,
-        Evaluate as Evaluate,
-        Extract as Extract,
-        Featurize as Featurize,
-        Ingest as Ingest,
-        Measure as Measure,
-        Pretrain as Pretrain,
-        Probe as Probe,
-        Report as Report,
-        Sample as Sample,
-    )
-    from embprobe.store import Artefact as Artefact, Store as Store
-    from embprobe.views import (
-        Decoder as Decoder,
-        Denoiser as Denoiser,
-        Embeddings as Embeddings,
-        Evaluation as Evaluation,
-        Features as Features,
-        Images as Images,
-        Latents as Latents,
-        Probing as Probing,
-        Samples as Samples,
-    )
+if TYPE_CHECKING:  # what type checkers and editors see; at run time names are imported when they are asked for
+    from embprobe.make import make
+    from embprobe.recipe import run
+    from embprobe.stages.classify import Classify
+    from embprobe.stages.compress import Compress
+    from embprobe.stages.decode import Decode
+    from embprobe.stages.diffuse import Diffuse
+    from embprobe.stages.evaluate import Evaluate
+    from embprobe.stages.extract import Extract
+    from embprobe.stages.features import Featurize
+    from embprobe.stages.ingest import Ingest
+    from embprobe.stages.measure import Measure
+    from embprobe.stages.pretrain import Pretrain
+    from embprobe.stages.probe import Probe
+    from embprobe.stages.report import Report
+    from embprobe.stages.sample import Sample
+    from embprobe.store import Artefact, Store
+    from embprobe.views import Decoder, Denoiser, Embeddings, Evaluation, Features, Images, Latents, Probing, Samples
 
 __version__ = "0.1.0"
 
-STAGES = (
-    *("Ingest", "Pretrain", "Extract", "Compress", "Diffuse", "Decode", "Classify", "Featurize", "Sample"),
-    *("Measure", "Evaluate", "Probe", "Report"),
-)
-VIEWS = ("Images", "Embeddings", "Latents", "Denoiser", "Decoder", "Samples", "Features", "Evaluation", "Probing")
 HOMES = {
-    **{"Store": "store", "Artefact": "store", "make": "make", "run": "recipe"},
-    **dict.fromkeys(STAGES, "stages"),
-    **dict.fromkeys(VIEWS, "views"),
-}
-__all__ = ["Artefact", "Store", "make", "run", *STAGES, *VIEWS]  # noqa: PLE0604
+    **dict.fromkeys(("Store", "Artefact"), "store"),
+    **{"make": "make", "run": "recipe"},
+    **dict.fromkeys(
+        (*("Ingest", "Pretrain", "Extract", "Compress", "Diffuse", "Decode", "Classify", "Featurize", "Sample"),
+         *("Measure", "Evaluate", "Probe", "Report")),
+        "stages",
+    ),
+    **dict.fromkeys(
+        ("Images", "Embeddings", "Latents", "Denoiser", "Decoder", "Samples", "Features", "Evaluation", "Probing"), "views"
+    ),
+}  # fmt: skip
+__all__ = [
+    "Artefact",
+    "Classify",
+    "Compress",
+    "Decode",
+    "Decoder",
+    "Denoiser",
+    "Diffuse",
+    "Embeddings",
+    "Evaluate",
+    "Evaluation",
+    "Extract",
+    "Features",
+    "Featurize",
+    "Images",
+    "Ingest",
+    "Latents",
+    "Measure",
+    "Pretrain",
+    "Probe",
+    "Probing",
+    "Report",
+    "Sample",
+    "Samples",
+    "Store",
+    "make",
+    "run",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from embprobe import __version__, console, inspection, signals
-from embprobe.errors import EmbprobeError, Interrupted, UserError
+from embprobe.errors import EmbprobeError, Interrupted
 from embprobe.make import make, planned
 from embprobe.options import build
 from embprobe.stage import Stage, bounds_of, fields_of
@@ -34,7 +34,9 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="exit 75 where another p
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe's `set`")
 ]
-DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, … for every step")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, … for every step")
+]
 DEFAULT_STORE = Path("embstore")
 
 
@@ -122,8 +124,8 @@ for _name, _cls in STAGES.items():
 # ---- recipes
 
 
-@app.command()
-def run(
+@app.command("run")
+def run_recipe(
     recipe: Annotated[str, typer.Argument(help="a YAML file, or the name of a recipe that ships with embprobe")],
     sets: Sets = None,
     store: StoreOption = DEFAULT_STORE,
@@ -174,7 +176,7 @@ def plan(
     from embprobe import recipe as recipes
 
     place = Store(store)
-    loaded = recipes.load(recipes.locate(recipe), recipes.assigned(sets or []))
+    loaded = recipes.load_recipe(recipes.locate(recipe), recipes.assigned(sets or []))
     steps = recipes.made(loaded, place, partial(planned, store=place))
     inspection.show_plan([inspection.plan_step(step.label, stage, out, place) for step, stage, out in steps], json)
 
@@ -200,8 +202,8 @@ def show(
     inspection.show_artefact(Store(store)[artefact], json)
 
 
-@app.command()
-def verify(
+@app.command("verify")
+def verify_artefacts(
     artefacts: Annotated[
         list[str] | None, typer.Argument(help="names, prefixes or paths; all if none is given")
     ] = None,
@@ -229,7 +231,7 @@ def rm(
     console.guard_stdout()
     place = Store(store)
     chosen = [place[word] for word in artefacts]
-    inspection.remove(place, chosen, lambda text: yes or typer.confirm(text, err=True))
+    inspection.remove_artefacts(place, chosen, lambda text: yes or typer.confirm(text, err=True))
 
 
 def _version(value: bool) -> None:

@@ -57,7 +57,7 @@ def fail(text: str) -> None:
 # ---- tables
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
     """Columns as wide as their longest cell, numbers to the right; rules and bold headers on a terminal."""
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(headers))]
     stream = sys.stderr if to_stderr else _result or sys.stdout

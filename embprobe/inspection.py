@@ -40,14 +40,14 @@ def show_list(store: Store, as_json: bool) -> None:
         if a.complete:
             state = str(a.manifest["finished"])[:16].replace("T", " ")
             taken, held = console.duration(a.manifest["seconds"]), console.size(a.manifest["bytes"])
-        rows.append([a.stage, a.short, state, taken, held, " ".join(names.get(a.fingerprint, [])), summary(a)])
+        rows.append([a.stage, a.short, state, taken, held, " ".join(names.get(a.fingerprint, [])), gist(a)])
     if rows:
-        console.table(["stage", "artefact", "finished", "time", "size", "name", "what"], rows)
+        console.print_table(["stage", "artefact", "finished", "time", "size", "name", "what"], rows)
     else:
         console.say(f"{store.root} is empty; start with `embprobe ingest --source FOLDER` or `embprobe demo`")
 
 
-def summary(artefact: Artefact) -> str:
+def gist(artefact: Artefact) -> str:
     """The options that tell an artefact from its like, in a few words."""
     keys = ("source", "objective", "encoder", "kind", "preset", "sampler", "steps", "count", "seed")
     options, inputs, parts = artefact.options, artefact.inputs, []
@@ -103,7 +103,7 @@ def show_tables(artefact: Artefact) -> None:
     """The comparison table of a report, on stderr."""
     if artefact.stage == "report" and artefact.has("table.json"):
         table = artefact.read_json("table.json")
-        console.table(table["headers"], table["rows"], to_stderr=True)
+        console.print_table(table["headers"], table["rows"], to_stderr=True)
 
 
 # ---- plan
@@ -171,7 +171,7 @@ def show_plan(rows: Sequence[Planned], as_json: bool) -> None:
         ]
         for r in rows
     ]  # fmt: skip
-    console.table(["step", "stage", "artefact", "state", "time", "disk", "why"], cells)
+    console.print_table(["step", "stage", "artefact", "state", "time", "disk", "why"], cells)
     todo = [r for r in rows if r.state != "cached"]
     known = sum(r.seconds or 0 for r in todo)
     unknown = sum(r.seconds is None for r in todo)
@@ -218,7 +218,7 @@ def _repair(artefact: Artefact, damaged: list[str]) -> None:
         console.say(f"{artefact.stage} {artefact.short}: {made.describe(name)} {same}")
 
 
-def remove(store: Store, artefacts: Sequence[Artefact], agree: Callable[[str], bool]) -> None:
+def remove_artefacts(store: Store, artefacts: Sequence[Artefact], agree: Callable[[str], bool]) -> None:
     """Removes artefacts that no other one needs. Raises UserError naming those that do."""
     chosen = set(artefacts)
     for other in store.artefacts():

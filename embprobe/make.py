@@ -15,7 +15,18 @@ from embprobe.options import build
 from embprobe.stage import Stage
 from embprobe.store import Artefact, Json, Store
 
-LIBRARIES = ("embprobe", "torch", "torchvision", "timm", "diffusers", "zarr", "numcodecs", "numpy", "pillow", "clean-fid")
+LIBRARIES = (
+    "embprobe",
+    "torch",
+    "torchvision",
+    "timm",
+    "diffusers",
+    "zarr",
+    "numcodecs",
+    "numpy",
+    "pillow",
+    "clean-fid",
+)
 USUAL = ("started", "stopped", "finished")  # events of every run, which a manifest need not repeat
 
 

@@ -70,11 +70,13 @@ class Parser:
         if isinstance(word, Artefact):
             return word
         if isinstance(word, (list, tuple)):
-            raise UserError(f"{dashed(field.name)} takes one artefact, and this is a list of {len(word)}; name one of them")
+            raise UserError(
+                f"{dashed(field.name)} takes one artefact, and this is a list of {len(word)}; name one of them"
+            )
         artefact = self.store.lookup(str(word))
-        if artefact is None and self.ingest is not None and self.ingest.name() in field.metadata["made_by"]:
-            if Path(str(word)).exists():
-                return self.make(build(self.ingest, {"source": str(word)}, self.store, self.make))
+        ingest = self.ingest if self.ingest and self.ingest.name() in field.metadata["made_by"] else None
+        if artefact is None and ingest is not None and Path(str(word)).exists():
+            return self.make(build(ingest, {"source": str(word)}, self.store, self.make))
         return artefact
 
     def missing(self, field: Field, word: object) -> Artefact:

@@ -66,13 +66,12 @@ class Recipe:
 
 def locate(word: str) -> Path:
     """A recipe's file: a path, or the name of one that ships with embprobe."""
-    path = Path(word)
-    if path.is_file():
-        return path
-    names = sorted({p.stem for folder in SHIPPED for p in folder.glob("*.yaml")})
-    for folder in SHIPPED:
-        if (folder / f"{word}.yaml").is_file():
-            return folder / f"{word}.yaml"
+    if Path(word).is_file():
+        return Path(word)
+    shipped = {path.stem: path for folder in SHIPPED for path in folder.glob("*.yaml")}
+    if word in shipped:
+        return shipped[word]
+    names = sorted(shipped)
     raise UserError(
         f"there is no recipe {word}{did_you_mean(word, names)}; give a YAML file or one of {', '.join(names)}"
     )
@@ -89,7 +88,7 @@ def assigned(words: Sequence[str]) -> dict[str, Value]:
     return values
 
 
-def load(path: Path, values: Mapping[str, Value]) -> Recipe:
+def load_recipe(path: Path, values: Mapping[str, Value]) -> Recipe:
     """A recipe with some of its `set:` values replaced. Raises UserError for what it can't mean."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -99,11 +98,10 @@ def load(path: Path, values: Mapping[str, Value]) -> Recipe:
         raise UserError(f"{path}{where} is not YAML ({getattr(error, 'problem', error)}); mend it") from None
     if not isinstance(document, dict) or not isinstance(document.get("steps"), list):
         raise UserError(f"{path} is no recipe: it needs a list called `steps`")
+    keys = ("about", "set", "steps")
     for key in document:
-        if key not in ("about", "set", "steps"):
-            raise UserError(
-                f"{path}: unknown key {key!r}{did_you_mean(str(key), ('about', 'set', 'steps'))}; known: about, set, steps"
-            )
+        if key not in keys:
+            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(str(key), keys)}; known: {', '.join(keys)}")
     base = path.absolute().parent
     known = document.get("set") or {}
     if not isinstance(known, dict):
@@ -170,9 +168,9 @@ def _repeat(entry: Value, environment: Environment, recipe: Recipe, base: Path, 
 
 
 def _step(entry: Value, environment: Environment, recipe: Recipe, base: Path, place: str) -> None:
-    if len(entry) != 1:
+    (stage, options), *others = entry.items()
+    if others:
         raise UserError(f"{place}: a step names one stage, not {', '.join(map(str, entry))}")
-    (stage, options), *_ = entry.items()
     if stage not in STAGES:
         raise UserError(
             f"{place}: there is no stage {stage!r}{did_you_mean(str(stage), STAGES)}; known: {', '.join(STAGES)}"
@@ -181,8 +179,7 @@ def _step(entry: Value, environment: Environment, recipe: Recipe, base: Path, pl
         raise UserError(f"{place}: `{stage}` needs its options as `key: value`")
     given = {str(k).replace("-", "_"): _resolve(_placed(v, base), environment, place) for k, v in options.items()}
     unset = _unset(STAGES[stage], options, given, recipe.path)
-    name = str(given.pop("as", stage))
-    label = str(given.pop("label", name))
+    label = str(given.pop("label", name := str(given.pop("as", stage))))
     if name in environment and not _made(environment[name]):
         raise UserError(f"{place}: {name!r} already names a value of `set` or `for`; call the step otherwise with `as`")
     recipe.steps.append(Step(STAGES[stage], label, given, unset))
@@ -209,8 +206,7 @@ def _resolve(value: Value, environment: Environment, place: str) -> Value:
         return flat
     if not isinstance(value, str):
         return value
-    whole = NAME.fullmatch(value)
-    if whole:
+    if whole := NAME.fullmatch(value):
         return _lookup(whole[1] or whole[2], environment, place)
     text = NAME.sub(lambda m: str(_lookup(m[1] or m[2], environment, place)), value)
     return Placed.at(value.base, text) if isinstance(value, Placed) else text
@@ -259,9 +255,7 @@ def _needs(value: Value) -> Iterator[int]:
             yield from _needs(item)
 
 
-def made(
-    recipe: Recipe, store: Store, make: Make, device: str | None = None
-) -> Iterator[tuple[Step, Stage, Artefact]]:
+def made(recipe: Recipe, store: Store, make: Make, device: str | None = None) -> Iterator[tuple[Step, Stage, Artefact]]:
     """Each step with its stage and artefact, made in order by `make`, on `device` where the recipe names none.
 
     A step that fails does not stop those that don't need it; when all that can be done is done, its error is raised.
@@ -293,14 +287,12 @@ def made(
         raise worst
 
 
-def run(
-    recipe: str | Path, store: Store, *, device: str | None = None, wait: bool = True, **values: Value
-) -> Artefact:
+def run(recipe: str | Path, store: Store, *, device: str | None = None, wait: bool = True, **values: Value) -> Artefact:
     """Makes everything a recipe asks for, with `values` in the place of its `set`; the last step's artefact.
 
     `recipe` is a YAML file or the name of one that ships with embprobe. Raises what the first failing step raised.
     """
-    loaded = load(locate(str(recipe)), values)
+    loaded = load_recipe(locate(str(recipe)), values)
     if not loaded.steps:
         raise UserError(f"{loaded.path} has no steps; add some")
     for number, (step, _, artefact) in enumerate(made(loaded, store, partial(make, store=store, wait=wait), device), 1):

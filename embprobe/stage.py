@@ -49,10 +49,10 @@ class Stage:
     version: ClassVar[int] = 1  # raise when `run` would write other bytes
 
     def __post_init__(self) -> None:
-        for name, value in self.resolved().items():
-            object.__setattr__(self, name, value)
         for field in dataclasses.fields(self):
             check_field(type(self), field, getattr(self, field.name))
+        for name, value in self.resolved().items():
+            object.__setattr__(self, name, value)
         self.validate()
 
     @classmethod

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +19,9 @@ ROOMS = (  # a file imports from rooms before its own, and from its own
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "zarr", "timm", "numpy", "torchvision", "diffusers", "PIL", "scipy", "numcodecs", "huggingface_hub")
-MODULES = {".".join(("embprobe", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES}
+MODULES = {
+    ".".join(("embprobe", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES
+}
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 
 
@@ -100,7 +101,11 @@ def test_no_path_inside_a_store_is_spelled_outside_of_it(path: Path) -> None:
         return
     docs = {id(n.body[0].value) for n in ast.walk(tree(path)) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))
             and n.body and isinstance(n.body[0], ast.Expr)}  # fmt: skip
-    texts = [n.value for n in ast.walk(tree(path)) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs]
+    texts = [
+        n.value
+        for n in ast.walk(tree(path))
+        if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs
+    ]
     assert [t for t in texts if any(word in t for word in PATHS)] == []
 
 
@@ -123,7 +128,7 @@ def test_no_file_is_longer_than_300_lines(path: Path) -> None:
 @each_file
 def test_every_file_says_in_one_line_what_it_is_for(path: Path) -> None:
     words = ast.get_docstring(tree(path))
-    assert words and ("\n" not in words.strip() or path.name == "__init__.py" and path.parent == PACKAGE)
+    assert words and ("\n" not in words.strip() or (path.name == "__init__.py" and path.parent == PACKAGE))
 
 
 def test_one_public_name_has_one_meaning() -> None:
@@ -176,7 +181,9 @@ def test_who_may_print_touch_zarr_and_know_typer_or_rich(path: Path) -> None:
     name = path.relative_to(PACKAGE).as_posix()
     calls = [n.func.id for n in ast.walk(tree(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     if name != "console.py":
-        assert "print" not in calls and not re.search(r"sys\.stdout\.(write|flush)|sys\.stderr\.write", path.read_text())
+        assert "print" not in calls and not re.search(
+            r"sys\.stdout\.(write|flush)|sys\.stderr\.write", path.read_text()
+        )
     roots = {
         word.split(".")[0]
         for node in ast.walk(tree(path))

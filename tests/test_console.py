@@ -52,7 +52,7 @@ def test_progress_is_plain_lines_where_stderr_is_no_terminal(
 
 
 def test_tables_align_and_put_numbers_right(capsys: pytest.CaptureFixture[str]) -> None:
-    console.table(["name", "value"], [["a", "1.5"], ["longer", "12.25"]])
+    console.print_table(["name", "value"], [["a", "1.5"], ["longer", "12.25"]])
     assert capsys.readouterr().out.splitlines() == ["name    value", "a         1.5", "longer  12.25"]
 
 

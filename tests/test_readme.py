@@ -106,11 +106,11 @@ def test_xxh128sum_agrees_with_every_checksum(chain: Chain) -> None:
 
 
 def test_the_recipe_parses_and_its_last_step_takes_every_evaluation(tmp_path: Path, shell: Shell) -> None:
-    from embprobe.recipe import load
+    from embprobe.recipe import load_recipe
 
     tiny.class_folder(tmp_path / "faces", ["cat", "dog"], 4)
     (tmp_path / "study.yaml").write_text(block("yaml", "about: Two encoders"))
-    assert len(load(tmp_path / "study.yaml", {}).steps[-1].options["artefacts"]) == 6
+    assert len(load_recipe(tmp_path / "study.yaml", {}).steps[-1].options["artefacts"]) == 6
     planned = shell("plan", tmp_path / "study.yaml", "--store", tmp_path / "store", "--set", "steps=50000")
     assert planned.code == 0, planned.err
     assert "26 to make" in planned.out

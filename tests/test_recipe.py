@@ -7,7 +7,7 @@ import pytest
 from embprobe import recipe as module
 from embprobe.errors import DamagedError, UserError
 from embprobe.make import make
-from embprobe.recipe import assigned, load
+from embprobe.recipe import assigned, load_recipe
 from embprobe.stage import Stage
 from embprobe.store import Artefact, Store
 from tests.conftest import Shell
@@ -27,7 +27,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def made(path: Path, store: Store, *sets: str) -> list[Artefact]:
-    steps = module.made(load(path, assigned(sets)), store, lambda stage: make(stage, store))
+    steps = module.made(load_recipe(path, assigned(sets)), store, lambda stage: make(stage, store))
     return [out for _, _, out in steps]
 
 
@@ -61,7 +61,7 @@ def test_set_replaces_a_value(tmp_path: Path, place: Store) -> None:
     path = write(tmp_path, "set: {n: 5}\nsteps:\n- toy: {rows: $n}")
     assert made(path, place, "n=7")[0].spec["rows"] == 7
     with pytest.raises(UserError, match=r"nothing to set called 'm'; did you mean \"n\"|known: n"):
-        load(path, {"m": 1})
+        load_recipe(path, {"m": 1})
     with pytest.raises(UserError, match="has no `=`"):
         assigned(["n"])
 
@@ -96,7 +96,7 @@ def test_a_branch_goes_on_when_another_fails_and_the_worst_code_is_returned(
     monkeypatch.setattr(Toy, "run", run)
     done: list[Artefact] = []
     with pytest.raises(DamagedError, match="toy: damaged"):
-        for _, _, out in module.made(load(path, {}), place, lambda stage: make(stage, place)):
+        for _, _, out in module.made(load_recipe(path, {}), place, lambda stage: make(stage, place)):
             done.append(out)
     assert [a.spec["rows"] for a in done] == [4, 5]
     said = capsys.readouterr().err
@@ -124,14 +124,14 @@ def test_a_branch_goes_on_when_another_fails_and_the_worst_code_is_returned(
 def test_what_a_recipe_cannot_mean_is_said_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(UserError) as error:
-        load(path, {})
+        load_recipe(path, {})
     assert message in str(error.value) and "recipe.yaml" in str(error.value)
 
 
 def test_bytes_that_are_no_text_are_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_bytes(b"\xff\xfe\x00steps")
     with pytest.raises(UserError, match="is not YAML"):
-        load(tmp_path / "r.yaml", {})
+        load_recipe(tmp_path / "r.yaml", {})
 
 
 def shipped() -> list[Path]:
@@ -140,7 +140,7 @@ def shipped() -> list[Path]:
 
 @pytest.mark.parametrize("path", shipped(), ids=lambda p: p.stem)
 def test_every_shipped_recipe_parses_and_says_what_it_is_about(path: Path) -> None:
-    loaded = load(path, {})
+    loaded = load_recipe(path, {})
     assert loaded.about.strip() and loaded.steps
     for step in loaded.steps:
         assert issubclass(step.cls, Stage)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from embprobe.store.hashes import file_hash, fingerprint
 from embprobe.errors import UserError
 from embprobe.make import make
 from embprobe.options import build
@@ -16,6 +15,7 @@ from embprobe.stage import RUNTIME, fields_of
 from embprobe.stages import STAGES
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
+from embprobe.store.hashes import file_hash, fingerprint
 from tests.tiny import Child, Toy, class_folder
 
 

@@ -14,6 +14,7 @@ from embprobe.data.listing import Item, Source, by_key
 from embprobe.errors import UserError
 
 COLUMNS = ("key", "label", "split", "caption")  # of an .npz, beside `images`
+NO_COLUMNS: dict[str, NDArray[np.generic]] = {}
 LIMIT = 8 << 30  # bytes of an .npz, which is read whole; an .npy is mapped
 
 
@@ -24,11 +25,13 @@ def list_arrays(path: Path) -> Source:
     """
     try:
         if path.suffix.lower() == ".npy":
-            images, columns = np.load(path, mmap_mode="r", allow_pickle=False), {}
+            images, columns = np.load(path, mmap_mode="r", allow_pickle=False), NO_COLUMNS
         else:
             images, columns = read_npz(path)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read {path} ({error}); save it with numpy.save, or numpy.savez with `images`") from None
+        raise UserError(
+            f"cannot read {path} ({error}); save it with numpy.save, or numpy.savez with `images`"
+        ) from None
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         raise UserError(f"{path} holds {images.dtype} {images.shape}; images are uint8 (N,H,W) or (N,H,W,C)")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from embprobe.data.names import SPLIT_NAMES
 from embprobe.data.listing import Item, Source, by_key, opened
+from embprobe.data.names import SPLIT_NAMES
 from embprobe.errors import UserError
 
 

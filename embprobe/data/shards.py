@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from embprobe.data.names import SPLIT_NAMES, checked_member, is_image, normalised
 from embprobe.data.listing import Item, Source, by_key
+from embprobe.data.names import SPLIT_NAMES, checked_member, is_image, normalised
 from embprobe.errors import UserError
 
 SIDECARS = (".cls", ".txt", ".json")
@@ -41,13 +41,13 @@ def list_shards(shards: Sequence[Path], root: Path) -> Source:
         members = [member._replace(name=numbered(member)) for member in members]
         images = [member for member in members if is_image(member.name)]
     name = shards[0].stem if len(shards) == 1 else root.resolve().name
-    stems = {sample(member.name) for member in images}
-    beside = [m for m in members if PurePosixPath(m.name).suffix.lower() in SIDECARS and sample(m.name) in stems]
+    stems = {stem_of(member.name) for member in images}
+    beside = [m for m in members if PurePosixPath(m.name).suffix.lower() in SIDECARS and stem_of(m.name) in stems]
     keys = normalised([member.name for member in images], name)
     items = [Item(key, member.open, member.size) for key, member in zip(keys, images, strict=True)]
     if beside:
         described = read_sidecars(beside)
-        rows = [described.get(sample(member.name), {}) for member in images]
+        rows = [described.get(stem_of(member.name), {}) for member in images]
         items = [
             replace(item, label=row.get("label"), caption=row.get("caption"))
             for item, row in zip(items, rows, strict=True)
@@ -80,7 +80,7 @@ def numbered(member: Member) -> str:
     return f"{member.tar.stem}/{member.name}"
 
 
-def sample(name: str) -> str:
+def stem_of(name: str) -> str:
     """What webdataset pairs by: the path up to the first dot of the file's name."""
     path = PurePosixPath(name)
     return str(path.with_name(path.name.partition(".")[0] or path.name))
@@ -96,7 +96,7 @@ def read_sidecars(members: list[Member]) -> dict[str, dict[str, str]]:
             found = {".cls": {"label": text}, ".txt": {"caption": text}}.get(suffix) or fields(json.loads(text))
         except ValueError as error:
             raise UserError(f"cannot read {member.name} in {member.tar} ({error}); write it again") from None
-        described.setdefault(sample(member.name), {}).update(found)
+        described.setdefault(stem_of(member.name), {}).update(found)
     return described
 
 

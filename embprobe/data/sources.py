@@ -81,7 +81,7 @@ def content_hash(source: str | Source, cache: Cache | None = None) -> str:
     with reading(listing) as advance:
         for item in listing.items:
             beside = [item.label, item.caption, item.split] if listing.described else []
-            digest.update(json.dumps([item.key, file_digest(item), *beside]).encode() + b"\n")
+            digest.update(json.dumps([item.key, item_digest(item), *beside]).encode() + b"\n")
             advance()
     if cache is not None and key is not None and not fresh(listing.files):
         cache.set(key, digest.hexdigest())
@@ -124,7 +124,7 @@ def fresh(files: Sequence[Path]) -> bool:
     return time.time_ns() - max(file.stat().st_mtime_ns for file in files) < FRESH_NS
 
 
-def file_digest(item: Item) -> str:
+def item_digest(item: Item) -> str:
     """blake2b-128 of an item's bytes in hex, read in blocks; `unreadable` for what an archive can't give back."""
     digest = hashlib.blake2b(digest_size=16)
     try:

@@ -16,7 +16,7 @@ from embprobe.metrics.probes import (
     explained,
     kernel_predictions,
     linear_probe,
-    neighbours,
+    nearest_votes,
     tuned_ridge,
 )
 from embprobe.pixels import patchify, preprocess
@@ -130,12 +130,14 @@ class Patches:
 # ---- classes
 
 
-def read_classes(data: ProbeRows, pooled: tuple[Tensor, Tensor], labels: np.ndarray, count: int, k: int) -> dict[str, Json]:
+def read_classes(
+    data: ProbeRows, pooled: tuple[Tensor, Tensor], labels: np.ndarray, count: int, k: int
+) -> dict[str, Json]:
     """Accuracy of a linear probe and of k nearest neighbours on mean tokens."""
     known, true = (torch.from_numpy(labels[rows]).long().to(data.device) for rows in (data.train, data.held))
     chance = float(torch.bincount(true, minlength=count).max() / len(true))
     probe, l2 = linear_probe(pooled[0], known, count, torch.from_numpy(data.tune).to(data.device))
-    near = neighbours(pooled[0], known, pooled[1], k, count)
+    near = nearest_votes(pooled[0], known, pooled[1], k, count)
     return {
         "linear": accuracy(probe(pooled[1]) == true, chance).json() | {"l2": l2},
         "knn": accuracy(near == true, chance).json() | {"k": k},
@@ -145,7 +147,9 @@ def read_classes(data: ProbeRows, pooled: tuple[Tensor, Tensor], labels: np.ndar
 # ---- planted factors
 
 
-def read_factors(data: ProbeRows, pooled: tuple[Tensor, Tensor], values: np.ndarray, facts: list[Json]) -> dict[str, Json]:
+def read_factors(
+    data: ProbeRows, pooled: tuple[Tensor, Tensor], values: np.ndarray, facts: list[Json]
+) -> dict[str, Json]:
     """What ridge regression reads of every planted factor, from the mean token and from the full grid."""
     train = data.train[:GRID_ROWS]
     known, groups = columns(values[train], facts)

@@ -27,7 +27,9 @@ class Estimate:
         known = ("value", "low", "high", "floor", "jackknife", "reliable")
         facts = {k: v for k, v in json.items() if k not in known}
         low, high, floor = (json.get(k) for k in known[1:4])
-        return Estimate(json["value"], low, high, floor, json.get("jackknife") or None, json.get("reliable", True), facts)
+        return Estimate(
+            json["value"], low, high, floor, json.get("jackknife") or None, json.get("reliable", True), facts
+        )
 
     @property
     def ends(self) -> tuple[float, float] | None:

@@ -85,7 +85,7 @@ def linear_probe(x_ND: Tensor, label_N: Tensor, classes: int, tune_N: Tensor) ->
     return logistic(x_ND, label_N, classes, best[1], best[2]), best[1]
 
 
-def neighbours(x_ND: Tensor, label_N: Tensor, query_MD: Tensor, k: int, classes: int) -> Tensor:
+def nearest_votes(x_ND: Tensor, label_N: Tensor, query_MD: Tensor, k: int, classes: int) -> Tensor:
     """The class (M,) most frequent among the k rows nearest by cosine; a tie goes to the larger summed cosine."""
     x = nn.functional.normalize(x_ND, dim=1)
     judged = []

@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 420, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 42
 
 
-class Scale:
+class AxisScale:
     """Places of values on a logarithmic x and a linear y."""
 
     def __init__(self, points: Sequence[Point]) -> None:
@@ -40,7 +40,7 @@ def curves(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str) ->
     points = [p for line in series.values() for p in line]
     if not points:
         return ""
-    scale = Scale(points)
+    scale = AxisScale(points)
     parts = [_frame(scale, x_label, y_label)]
     for number, line in enumerate(series.values()):
         hue, dash = HUES[number % len(HUES)], DASHES[number % len(DASHES)]
@@ -98,7 +98,7 @@ def _bar(bar: Bar, y: float, thick: int, place: Callable[[float], float], hue: s
     return drawn
 
 
-def _frame(scale: Scale, x_label: str, y_label: str) -> str:
+def _frame(scale: AxisScale, x_label: str, y_label: str) -> str:
     """Level lines, ticks and labels."""
     drawn = ""
     for i in range(round((scale.high_y - scale.low_y) / scale.tick) + 1):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from embprobe.errors import UserError
 from embprobe.stage import option
-from embprobe.store import Artefact
+from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
 from embprobe.views import Images, blocks
 
@@ -67,9 +67,8 @@ class Classify(Training):
 
         rate = warmup_cosine(max(1, self.steps // 10), self.steps)
         network = self.train(build, batches, rate, out, label="training the classifier")
-        facts = {"network": "resnet18", "classes": images.classes, "size": list(images.size)}
-        facts |= {"channels": images.channels}
-        out.write_json("classifier.json", facts)
+        facts: dict[str, Json] = {"network": "resnet18", "classes": images.classes, "size": list(images.size)}
+        out.write_json("classifier.json", facts | {"channels": images.channels})
         self.measure(network, images, out)
 
     def measure(self, network: "nn.Module", images: Images, out: Artefact) -> None:

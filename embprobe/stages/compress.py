@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from embprobe import console, signals
@@ -216,7 +217,7 @@ def by_chunk(array: Array, rows: "np.ndarray", limit: int | None = None) -> "Ite
     import numpy as np
 
     borders = np.searchsorted(rows, np.arange(array.n_chunks + 1) * array.chunk_rows)
-    for start, stop in zip(borders[:-1], borders[1:], strict=True):
+    for start, stop in pairwise(borders):
         if stop > start:
             yield from blocks(rows[start:stop], limit or int(stop - start))
 

@@ -44,9 +44,7 @@ PAPER = Preset(
     objective="epsilon", multipliers=(1, 2, 4), norm="l1", ema=0.9999, batch=96, rate=4.8e-4, warmup=10_000,
     dropout=0.0, beta_2=0.999, shift=1.0,
 )  # fmt: skip
-PAPER_BY_CLASS = replace(
-    PAPER, multipliers=(1, 2, 3), norm="l2", ema=0.0, batch=24, rate=1.2e-4, conditioning="cross"
-)
+PAPER_BY_CLASS = replace(PAPER, multipliers=(1, 2, 3), norm="l2", ema=0.0, batch=24, rate=1.2e-4, conditioning="cross")
 MODERN = Preset(
     objective="flow", multipliers=(1, 2, 4), norm="l2", ema=0.9995, batch=256, rate=3e-4, warmup=500,
     dropout=0.15, beta_2=0.95, shift=None,

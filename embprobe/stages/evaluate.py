@@ -11,6 +11,7 @@ from embprobe.stages.measure import Measure
 from embprobe.store import Artefact, Json
 from embprobe.views import image_size
 
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):
     """Measure samples against real images, as judges see them, each figure with an interval and beside its floor.
@@ -24,9 +25,7 @@ class Evaluate(Stage):
     samples: Artefact = option(
         "samples, a decoder (its reconstructions), or a data set", made_by=("sample", "decode", "ingest")
     )
-    reference: Artefact = option(
-        "the real images: a data set, or a folder or zip to ingest first", made_by=("ingest",)
-    )
+    reference: Artefact = option("the real images: a data set, or a folder or zip to ingest first", made_by=("ingest",))
     judges: tuple[Artefact | str, ...] = option(
         f"{JUDGES}, or several with commas between; left out: the data set's classifier, and inception where its weights "
         "are on this machine",
@@ -90,7 +89,9 @@ class Evaluate(Stage):
         copies = judged[0].read_json("copies.json") | without.read_json("copies.json")
         copies = {space: copies[space] for space in ("pixels", "judge", "latents") if space in copies}
         protocol = self.protocol(reports[0])
-        out.write_json("metrics.json", {"judges": reports, "latents": alone, "memorisation": copies, "protocol": protocol})
+        out.write_json(
+            "metrics.json", {"judges": reports, "latents": alone, "memorisation": copies, "protocol": protocol}
+        )
         first = reports[0]
         out.note(judge=first["name"], weak=first["weak"], count=first["count"])
         out.note(**{key: estimate["value"] for key, estimate in (first["metrics"] | alone["metrics"]).items()})

@@ -32,10 +32,10 @@ class Measure(Stage):
     samples: Artefact = option(
         "samples, a decoder (its reconstructions), or a data set", made_by=("sample", "decode", "ingest")
     )
-    reference: Artefact = option(
-        "the real images: a data set, or a folder or zip to ingest first", made_by=("ingest",)
+    reference: Artefact = option("the real images: a data set, or a folder or zip to ingest first", made_by=("ingest",))
+    judge: Artefact | str | None = option(
+        f"{JUDGES}; none if not given", None, made_by=("classify", "pretrain"), path="file"
     )
-    judge: Artefact | str | None = option(f"{JUDGES}; none if not given", None, made_by=("classify", "pretrain"), path="file")
     k: int = option("neighbours that span the manifolds of precision, recall, density and coverage", 3, least=1)
     memorisation: bool = option("look for copies of training images in what a denoiser drew", True)
     limit: int = option("most samples and reference images used", 50_000, least=1)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from embprobe.study.curves import Point
     from embprobe.study.judging import JudgeReport
 
+
 @dataclass(frozen=True, kw_only=True)
 class Report(Stage):
     """Write one HTML page (and its PNG, SVG, CSV parts) from evaluations, probes and whatever they were made from."""
@@ -46,9 +47,9 @@ class Report(Stage):
         judged, reading = judging.judges(study), judging.readers(study)
         gallery, first = Gallery(study, out), judged[0]
         series = {key: curves.points(study, first.name, key) for key in [m.key for m in METRICS if m.over_training]}
-        areas = curves.summary(series, self.fd_target)
+        areas = curves.curve_summary(series, self.fd_target)
         parts = [
-            Section("The answer", sections.answer(study, judged, reading.rows)),
+            Section("The answer", sections.answer_section(study, judged, reading.rows)),
             Section("Comparison", sections.comparison(judged, reading)),
             Section(
                 "Curves over training",
@@ -57,13 +58,13 @@ class Report(Stage):
             Section("Samples", gallery.samples()),
             Section("Reconstructions by step", gallery.reconstructions()),
             Section("What the embeddings keep", sections.factors(study, out)),
-            Section("Nearest training images", sections.memorisation(study, first) + gallery.neighbours()),
+            Section("Nearest training images", sections.copies_table(study, first) + gallery.neighbours()),
             Section("Classes", sections.classes(judged)),
             Section("Provenance", provenance.provenance(study)),
         ]
         tables = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
         out.write_bytes("table.csv", csv_text(tables).encode())
-        out.write_json("table.json", summary(study, judged, reading, series, areas))
+        out.write_json("table.json", table_json(study, judged, reading, series, areas))
         if self.latex:
             out.write_bytes("tables.tex", latex.tables(judged, reading).encode())
         out.write_bytes("report.html", html.page(self.title, sections.lead(study), parts).encode())
@@ -71,7 +72,7 @@ class Report(Stage):
         out.note(page="report.html", systems=[r.label for r in first.rows if not r.is_floor], answer=said)
 
 
-def summary(
+def table_json(
     study: "Study",
     judged: "list[JudgeReport]",
     reading: "JudgeReport",

@@ -34,7 +34,8 @@ class Sample(Stage):
     count: int = option("how many", 5000, least=1)
     steps: int = option("steps of the sampler", 50, least=1, most=1000)
     sampler: Literal["ddim", "dpm++", "euler", "gaussian"] = option(
-        "ddim or dpm++ for epsilon and v, euler or dpm++ for flow; gaussian draws each channel alone, as a control", None
+        "ddim or dpm++ for epsilon and v, euler or dpm++ for flow; gaussian draws each channel alone, as a control",
+        None,
     )
     eta: float = option("share of fresh noise in DDIM; 0 is deterministic", 0.0, least=0, most=1)
     guidance: float = option("classifier-free guidance; 1 is none", 1.0, least=0)
@@ -141,7 +142,6 @@ class Sample(Stage):
 
     def normalised(self, denoiser: Denoiser, device: str) -> "Callable[[range, Tensor | None], Tensor]":
         """What draws normalised latents (B,d,*grid) of some rows with their labels."""
-        import torch
         from safetensors.torch import load_file
 
         from embprobe import diffusion, signals
@@ -195,9 +195,7 @@ class Sample(Stage):
             with torch.no_grad():
                 return [to_u8(network(torch.from_numpy(scale.normalised(z)).to(device))).cpu().numpy()]
 
-        fill(
-            [array], lambda rows: latents.read(rows.start, rows.stop), decoded, batch=self.forward, label="decoding"
-        )
+        fill([array], lambda rows: latents.read(rows.start, rows.stop), decoded, batch=self.forward, label="decoding")
         return array
 
     def draw_labels(self, denoiser: Denoiser) -> "np.ndarray | None":

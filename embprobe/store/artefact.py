@@ -103,10 +103,9 @@ class Artefact:
             return None
 
     @property
-    def metrics(self) -> dict[str, Json]:
-        """What the stage measured."""
-        metrics: dict[str, Json] = self.manifest["metrics"]
-        return metrics
+    def metrics(self) -> Json:
+        """What the stage measured, by key."""
+        return self.manifest["metrics"]
 
     def _request(self) -> dict[str, Json]:
         if self.question is not None:
@@ -116,21 +115,17 @@ class Artefact:
             request: dict[str, Json] = json.loads((self.path / SPEC).read_text())
             return request
         except (OSError, ValueError):
-            raise DamagedError(
-                f"{self.path / SPEC} is missing or damaged; remove the folder and make it again"
-            ) from None
+            raise DamagedError(f"{self.path / SPEC} is missing or damaged; remove the folder, make it again") from None
 
     @property
-    def spec(self) -> dict[str, Json]:
-        """The question it answers."""
-        spec: dict[str, Json] = self._request()["spec"]
-        return spec
+    def spec(self) -> Json:
+        """The question it answers, by key."""
+        return self._request()["spec"]
 
     @property
-    def options(self) -> dict[str, Json]:
-        """The options as they were given, to ask the same again."""
-        options: dict[str, Json] = self._request()["options"]
-        return options
+    def options(self) -> Json:
+        """The options as they were given, by name, to ask the same again."""
+        return self._request()["options"]
 
     @property
     def inputs(self) -> dict[str, "Artefact"]:
@@ -141,8 +136,7 @@ class Artefact:
 
     def lineage(self) -> Iterator["Artefact"]:
         """Itself and everything it was made from."""
-        seen = {self}
-        queue = [self]
+        seen, queue = {self}, [self]
         while queue:
             artefact = queue.pop()
             yield artefact
@@ -302,4 +296,5 @@ def milestone_name(step: int) -> str:
 
 
 def sum_line(manifest: bytes) -> str:
+    """The line that `xxh128sum` checks a manifest by."""
     return f"{digest(manifest)}  {MANIFEST}\n"

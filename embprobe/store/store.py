@@ -34,8 +34,7 @@ class Store:
         """All there is, finished or not, oldest first."""
         found = [p.parent for p in self.root.glob(f"*/*/{SPEC}") if not p.parent.is_symlink()]
         return [
-            Artefact(self.root, p.parent.name, p.name)
-            for p in sorted(found, key=lambda p: (p / SPEC).stat().st_mtime)
+            Artefact(self.root, p.parent.name, p.name) for p in sorted(found, key=lambda p: (p / SPEC).stat().st_mtime)
         ]
 
     def lookup(self, word: str) -> Artefact | None:
@@ -102,7 +101,9 @@ class Store:
     def names(self) -> list[tuple[str, Artefact]]:
         """Aliases and what they name."""
         links = sorted((self.root / "names").glob("*")) if (self.root / "names").exists() else []
-        return [(p.name, Artefact(self.root, p.resolve().parent.name, p.resolve().name)) for p in links if p.is_symlink()]
+        return [
+            (p.name, Artefact(self.root, p.resolve().parent.name, p.resolve().name)) for p in links if p.is_symlink()
+        ]
 
     def name(self, alias: str, artefact: Artefact) -> None:
         """Gives an artefact a name; one used before moves, and it is said."""

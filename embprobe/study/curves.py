@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from embprobe.store import Json
 from embprobe.metrics.estimate import Estimate
+from embprobe.store import Json
 from embprobe.study.reading import Study, estimates_of
 
 Line = Sequence[tuple[float, float]]  # (epochs, value), epochs above 0 and rising
@@ -71,7 +71,7 @@ def points(study: Study, judge: str, key: str) -> dict[str, list[Point]]:
     return {name: [line[x] for x in sorted(line)] for name, line in lines.items() if len(line) > 1}
 
 
-def summary(series: Mapping[str, Mapping[str, Sequence[Point]]], target: float | None) -> dict[str, Json]:
+def curve_summary(series: Mapping[str, Mapping[str, Sequence[Point]]], target: float | None) -> dict[str, Json]:
     """Areas of every figure and epochs until FD ≤ target, by row; without one, the worst last FD of the rows."""
     rows: dict[str, dict[str, Json]] = {}
     spans = {}

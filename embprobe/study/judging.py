@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from embprobe.metrics.table import Metric
 from embprobe.store import Json
 from embprobe.study import verdict
-from embprobe.metrics.table import Metric
-from embprobe.study.rows import Row
 from embprobe.study.reading import Study
+from embprobe.study.rows import Row
 from embprobe.study.verdict import Difference, Sentence, Standing, listed
-
 
 READERS = "readers"  # the simple readers of embeddings, compared as if they were a judge
 NOBODY = "no judge"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from embprobe.page.html import Cell
-from embprobe.study.rows import Row
 from embprobe.study.judging import JudgeReport
+from embprobe.study.rows import Row
 from embprobe.study.table import Table
 from embprobe.study.verdict import METHODS
 
@@ -29,8 +29,8 @@ def tables(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     for judge in judged:
         said = f"{judge.caption}. {INTERVALS} Bold: best of the rows drawn the same way; italic: floors."
         parts += floats(judge.rows, said)
-        parts += differences(judge)
-    parts += floats(reading.rows, f"{reading.caption}. {INTERVALS}") + differences(reading)
+        parts += difference_floats(judge)
+    parts += floats(reading.rows, f"{reading.caption}. {INTERVALS}") + difference_floats(reading)
     return "\n\n".join(parts) + "\n"
 
 
@@ -54,7 +54,7 @@ def floats(rows: Sequence[Row], caption: str) -> list[str]:
     return found
 
 
-def differences(judge: JudgeReport) -> list[str]:
+def difference_floats(judge: JudgeReport) -> list[str]:
     """Every difference between rows drawn the same way."""
     lines = [r"drawn & figure & first & second & first $-$ second & 95\,\% interval & by \\ \midrule"]
     for how, found in judge.differences.items():

@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 
+from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRIC, METRICS, Metric
 from embprobe.page import html
-from embprobe.page.html import Cell
 from embprobe.page.charts import bars, curves, svg_file
+from embprobe.page.html import Cell
 from embprobe.store import Artefact, Json
 from embprobe.study import judging
 from embprobe.study.curves import Point
-from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.table import METRIC, METRICS, Metric
-from embprobe.study.rows import Row
 from embprobe.study.judging import JudgeReport
 from embprobe.study.reading import SPACES, Study
+from embprobe.study.rows import Row
 from embprobe.study.table import Table, csv_text, half_width
 from embprobe.study.verdict import METHODS
-
 
 
 def lead(study: Study) -> str:
@@ -25,9 +24,9 @@ def lead(study: Study) -> str:
     return html.text(f"{words}." if words else "")
 
 
-def answer(study: Study, judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> str:
+def answer_section(study: Study, judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> str:
     """Who wins where, by how much, and what can't be concluded."""
-    from embprobe.page.html import escape
+    from html import escape
 
     found = judging.answers(judged, embeddings)
     said = ""
@@ -57,11 +56,11 @@ def comparison(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     )
     parts = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
     found += html.download("Download all figures as CSV", "table.csv", csv_text(parts))
-    found += html.folded("All differences", "".join(differences(j) for j in (*judged, reading)))
+    found += html.folded("All differences", "".join(difference_table(j) for j in (*judged, reading)))
     return found + html.folded("How the figures were taken", protocol(judged))
 
 
-def differences(judge: JudgeReport) -> str:
+def difference_table(judge: JudgeReport) -> str:
     """Every pair of rows drawn the same way, in every figure."""
     rows = []
     for how, found in judge.differences.items():
@@ -78,7 +77,7 @@ def differences(judge: JudgeReport) -> str:
 
 def protocol(judged: Sequence[JudgeReport]) -> str:
     """What every evaluation says of its own protocol, once."""
-    from embprobe.page.html import escape
+    from html import escape
 
     told = {str(k): v for j in judged for p in j.protocols for k, v in p.items()}
     words = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_words(v))}</dd>" for k, v in told.items())
@@ -135,7 +134,7 @@ def classes(judged: Sequence[JudgeReport]) -> str:
     for judge in judged:
         tables, rows = "", []
         for label, told in zip(judge.labels, judge.reports, strict=True):
-            tables += confusion(label, told, judge)
+            tables += confusion_table(label, told, judge)
             rows += class_lines(label, told)
         if tables:
             found += html.text(
@@ -153,7 +152,7 @@ def classes(judged: Sequence[JudgeReport]) -> str:
     return found
 
 
-def confusion(label: str, told: Json, judge: JudgeReport) -> str:
+def confusion_table(label: str, told: Json, judge: JudgeReport) -> str:
     """Shares of each asked class by judged class; swapped pairs are ringed and named."""
     table, names = told.get("confusion"), told.get("classes")
     if not table or not names:
@@ -189,7 +188,7 @@ def _class_line(label: str, name: str, told: Json, columns: Sequence[str]) -> li
 # ---- memorisation, factors
 
 
-def memorisation(study: Study, judge: JudgeReport) -> str:
+def copies_table(study: Study, judge: JudgeReport) -> str:
     """Whether samples lie nearer to training images than held-out images do, in each space."""
     rows = []
     for evaluation in study.final:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
+from embprobe.metrics.table import METRICS, Metric
 from embprobe.page.html import Cell
 from embprobe.store import Json
-from embprobe.metrics.table import METRICS, Metric
 from embprobe.study.rows import Row
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run it

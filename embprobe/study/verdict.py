@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from embprobe.store import Json
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.table import METRICS, Metric
+from embprobe.store import Json
 from embprobe.study.rows import Row
 
 Method = Literal["paired", "unpaired", "seeds", "intervals"]
@@ -68,11 +68,11 @@ def groups(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
 def differences(contenders: Contenders) -> list[Difference]:
     """Every pair of encoders in every figure that has an interval for both."""
     pairs = combinations(contenders.items(), 2)
-    found = [difference(c, (a, rows_a), (b, rows_b)) for (a, rows_a), (b, rows_b) in pairs for c in METRICS]
+    found = [row_difference(c, (a, rows_a), (b, rows_b)) for (a, rows_a), (b, rows_b) in pairs for c in METRICS]
     return sorted((d for d in found if d is not None), key=lambda d: METRICS.index(d.column))
 
 
-def difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, Sequence[Row]]) -> Difference | None:
+def row_difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, Sequence[Row]]) -> Difference | None:
     """a − b: Welch's t over training seeds where both have several, else by the images; None without intervals.
 
     None too for figures that aren't reliable, and where a bias that depends on the number of images would pass for a
@@ -223,7 +223,8 @@ def _shared(standing: Standing) -> Sentence:
     near = f"{standing.best} {column.text(standing.value)}, better than {ahead[1]} by {closest.text()}"
     verb = "is" if len(behind) == 1 else "are"
     return Sentence(
-        listed(ahead), f"lead in {column.in_a_sentence} and can't be told apart ({near}); {listed(behind)} {verb} behind."
+        listed(ahead),
+        f"lead in {column.in_a_sentence} and can't be told apart ({near}); {listed(behind)} {verb} behind.",
     )
 
 
@@ -261,7 +262,7 @@ def _control(name: str, rows: Sequence[Row], learned: Contenders) -> Sentence | 
     """Where a control is ahead of, or behind, every learned encoder."""
     sides: dict[bool, list[str]] = {True: [], False: []}
     for column in [c for c in METRICS if c.higher is not None]:
-        found = [difference(column, (name, rows), rival) for rival in learned.items()]
+        found = [row_difference(column, (name, rows), rival) for rival in learned.items()]
         told = [d for d in found if d is not None and d.told]
         if found and len(told) == len(found):
             for ahead in (True, False):

@@ -45,7 +45,7 @@ class State:
     plateau: Plateau
 
 
-def save(state: State, out: Artefact) -> None:
+def save_checkpoint(state: State, out: Artefact) -> None:
     """Writes a checkpoint, and removes the one before."""
     tensors = {f"task.{k}": v for k, v in state.task.state_dict().items()}
     if state.ema:
@@ -61,12 +61,12 @@ def save(state: State, out: Artefact) -> None:
     out.remove(*(n for n in before if n != name))
 
 
-def remove(out: Artefact) -> None:
+def remove_checkpoints(out: Artefact) -> None:
     """Removes all checkpoints."""
     out.remove(*out.folder.names(FOLDER))
 
 
-def load(state: State, out: Artefact, device: str) -> None:
+def load_latest(state: State, out: Artefact, device: str) -> None:
     """Continues from the newest whole checkpoint, else milestone, else from the start."""
     for name in reversed(out.folder.names(FOLDER)):
         try:

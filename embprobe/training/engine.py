@@ -125,11 +125,11 @@ class Loop:
 
     def save(self) -> None:
         """Writes a checkpoint."""
-        checkpoints.save(self.state, self.out)
+        checkpoints.save_checkpoint(self.state, self.out)
 
     def load(self) -> None:
         """Continues from the newest whole checkpoint or milestone."""
-        checkpoints.load(self.state, self.out, self.config.device)
+        checkpoints.load_latest(self.state, self.out, self.config.device)
         earlier = self.rolled_back()
         if earlier is not None and earlier["to"] == self.step:
             self.state.plateau.scale /= 2  # its checkpoint was written before
@@ -168,7 +168,7 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
     _train(loop, batches)
     weights = {k: v.detach().clone() for k, v in loop.weights().items()}
     out.write_weights(weights)
-    checkpoints.remove(out)
+    checkpoints.remove_checkpoints(out)
     task.network.load_state_dict(weights)
     task.eval()
 

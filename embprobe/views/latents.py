@@ -123,7 +123,8 @@ class Latents(View):
     @property
     def r2(self) -> float | None:
         """Share of the embeddings' variance that they keep, on held-out images; None where nothing is held out."""
-        return self.artefact.metrics.get("r2")
+        r2: float | None = self.artefact.metrics.get("r2")
+        return r2
 
     def normalised(self, rows: "np.ndarray") -> "np.ndarray":
         """Latents of these rows (n,*grid,d) f32, zero mean and unit variance per channel."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from embprobe.store import Array, Json
 from embprobe.views.images import Images
@@ -39,8 +39,10 @@ class Denoiser(View):
         return int(self.artefact.spec["seed"])
 
     @property
-    def objective(self) -> str:
-        return str(self.artefact.spec["objective"])
+    def objective(self) -> Literal["epsilon", "v", "flow"]:
+        """What the network predicts."""
+        objective: Literal["epsilon", "v", "flow"] = self.artefact.spec["objective"]
+        return objective
 
     @property
     def conditional(self) -> bool:
@@ -112,7 +114,8 @@ class Decoder(View):
     @property
     def psnr(self) -> float | None:
         """Of the reconstructions, in dB; None where nothing is held out."""
-        return self.artefact.metrics.get("psnr")
+        psnr: float | None = self.artefact.metrics.get("psnr")
+        return psnr
 
 
 @dataclass(frozen=True)

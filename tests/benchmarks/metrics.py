@@ -1,4 +1,4 @@
-"""Time and peak memory of the metrics against the public packages', each in a fresh process; `python tests/benchmarks/metrics.py`."""
+"""Time and peak memory of the metrics against the public packages', each in a fresh process."""
 
 import argparse
 import contextlib

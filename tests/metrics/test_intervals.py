@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from embprobe.evaluation.figures import figure, means_left_out
+from embprobe.evaluation.figures import estimate, means_left_out
 from embprobe.metrics.intervals import centred, difference, jackknife, wilson
 
 
@@ -48,8 +48,8 @@ def test_intervals_of_skewed_means_cover_the_truth():
     covered = []
     for seed in range(DRAWS):
         values = torch.from_numpy(np.random.default_rng(seed).gamma(2.0, 0.5, 400))
-        found = figure("density", float(values.mean()), {"samples": means_left_out(values, seed=0)})
-        covered.append(found["low"] <= 1.0 <= found["high"])
+        found = estimate("density", float(values.mean()), {"samples": means_left_out(values, seed=0)})
+        covered.append(found.low <= 1.0 <= found.high)
     assert 0.92 <= np.mean(covered) <= 0.98
 
 

@@ -9,7 +9,7 @@ import torch
 
 from embprobe.errors import UserError
 from embprobe.make import make
-from embprobe.metrics.probes import Normal, explained, kernel_predictions, linear_probe, neighbours, tuned_ridge
+from embprobe.metrics.probes import Normal, explained, kernel_predictions, linear_probe, nearest_votes, tuned_ridge
 from embprobe.stages.extract import Extract
 from embprobe.stages.ingest import Ingest
 from embprobe.stages.probe import Probe
@@ -169,4 +169,4 @@ def test_the_linear_probe_matches_scikit_learn() -> None:
 def test_neighbours_vote_by_cosine() -> None:
     x = torch.tensor([[1.0, 0.0], [9.0, 1.0], [0.0, 1.0], [0.1, 5.0], [0.0, -1.0]])
     label = torch.tensor([0, 0, 1, 1, 2])
-    assert neighbours(x, label, torch.tensor([[100.0, 1.0], [0.01, 0.02]]), 2, 3).tolist() == [0, 1]
+    assert nearest_votes(x, label, torch.tensor([[100.0, 1.0], [0.01, 0.02]]), 2, 3).tolist() == [0, 1]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from embprobe.store import lock as module
 from embprobe.errors import Interrupted, MachineError
-from embprobe.store.lock import Lock
 from embprobe.store import Store
+from embprobe.store import lock as module
+from embprobe.store.lock import Lock
 from tests.tiny import Toy
 
 HOLD = """

@@ -13,24 +13,25 @@ import torch
 from torch import Tensor
 
 from embprobe.evaluation.figures import figures
+from embprobe.evaluation.output import JudgeOutput
 from embprobe.metrics.frechet import frechet
 
 
-def spread(width: int) -> Tensor:
+def scales(width: int) -> Tensor:
     return torch.arange(1, width + 1).double().rsqrt()
 
 
 def cloud(count: int, width: int, seed: int, shift: float, scale: float) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, width, generator=generator, dtype=torch.float64) * spread(width) * scale + shift * spread(
+    return torch.randn(count, width, generator=generator, dtype=torch.float64) * scales(width) * scale + shift * scales(
         width
     )
 
 
 def kernel_truth(width: int, shift: float, scale: float) -> float:
     """E k(x,x') + E k(y,y') − 2 E k(x,y) for k = (x·y/D + 1)³: moments of x·y for independent Gaussians with a mean."""
-    cov_x, cov_y = spread(width).square(), (spread(width) * scale).square()
-    mean_y = shift * spread(width)
+    cov_x, cov_y = scales(width).square(), (scales(width) * scale).square()
+    mean_y = shift * scales(width)
 
     def mean(cov_a: Tensor, mu_a: Tensor, cov_b: Tensor, mu_b: Tensor) -> float:
         m1 = float(mu_a @ mu_b)
@@ -51,22 +52,22 @@ def main() -> None:
     count, width, shift, scale = given.count, given.width, 0.15, 0.9
     found = [
         figures(
-            (cloud(count, width, 2 * seed, shift, scale), None),
-            (cloud(count, width, 2 * seed + 1, 0.0, 1.0), None),
+            JudgeOutput(cloud(count, width, 2 * seed, shift, scale), None),
+            JudgeOutput(cloud(count, width, 2 * seed + 1, 0.0, 1.0), None),
             3,
             extrapolated=True,
         )
         for seed in range(given.draws)
     ]
-    cov = spread(width).square().diag()
-    fd = frechet(shift * spread(width), cov * scale**2, torch.zeros(width, dtype=torch.float64), cov)
+    cov = scales(width).square().diag()
+    fd = frechet(shift * scales(width), cov * scale**2, torch.zeros(width, dtype=torch.float64), cov)
     truths = {"fd": fd, "fd_infinity": fd, "kid": kernel_truth(width, shift, scale)}
     print(f"{given.draws} draws of {count} against {count}, width {width}")
     for name in found[0]:
-        mean = sum(f[name]["value"] for f in found) / len(found)
+        mean = sum(f[name].value for f in found) / len(found)
         held = [mean] if name not in truths else [truths[name], mean]
         for truth in held:
-            inside = sum(f[name]["low"] <= truth <= f[name]["high"] for f in found) / len(found)
+            inside = sum(f[name].low <= truth <= f[name].high for f in found) / len(found)
             kind = "closed form" if truth != mean else "mean of draws"
             print(f"{name:14} {kind:14} {truth:10.5f}  mean {mean:10.5f}  covered {inside:6.1%}")
 

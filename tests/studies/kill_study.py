@@ -82,8 +82,8 @@ def shrink() -> None:
     import zarr  # noqa: F401
 
     from embprobe import evaluation, metrics, nn
-    from embprobe.training import engine
     from embprobe.stages import extract, features, ingest, sample
+    from embprobe.training import engine
 
     for package in (nn, metrics, evaluation):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

@@ -15,15 +15,19 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from embprobe.evaluation import copies as spaces
-from embprobe.evaluation.judges import Judge, Judged, features_of, load_judge, resized
-from embprobe.make import make
+from embprobe.evaluation.copies import PIXELS
 from embprobe.evaluation.figures import figures, swapped
+from embprobe.evaluation.judges import Judge, load_judge
+from embprobe.evaluation.output import JudgeOutput
+from embprobe.make import make
+from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.memorisation import COPY, K, Memorisation, Near, memorisation
 from embprobe.metrics.scores import class_shares, confusion, total_variation
+from embprobe.pixels import resized
 from embprobe.stages.classify import Classify
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Store
+from embprobe.views import Images
 
 FAILED = []
 
@@ -43,25 +47,26 @@ class Data:
         chosen = store.lookup(judge) if judge else make(Classify(images=artefact), store)
         assert chosen is not None
         self.judge: Judge = load_judge(chosen)
-        self.images = artefact.array("images").read()
-        self.label = torch.from_numpy(artefact.array("label").read()).long()
-        split = artefact.array("split").read()
+        images = Images(artefact)
+        self.images = images.array.read()
+        self.label = torch.from_numpy(images.labels).long()
         rng = np.random.default_rng(0)
-        self.train, self.held = (rng.permutation(np.nonzero(split == s)[0]) for s in (0, 1))
+        self.train, self.held = rng.permutation(images.train), rng.permutation(images.held_out)
         self.seen = self.look(self.images)
         self.count = min(count, len(self.train), len(self.held))
 
-    def look(self, images: np.ndarray) -> Judged:
-        return features_of(self.judge, (images[i : i + 128] for i in range(0, len(images), 128)), "cpu")
+    def look(self, images: np.ndarray) -> JudgeOutput:
+        seen = [self.judge(images[i : i + 128], "cpu") for i in range(0, len(images), 128)]
+        return JudgeOutput(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
 
-    def of(self, rows: np.ndarray) -> Judged:
+    def of(self, rows: np.ndarray) -> JudgeOutput:
         features, probabilities = self.seen
         assert probabilities is not None
-        return features[rows], probabilities[rows]
+        return JudgeOutput(features[rows], probabilities[rows])
 
 
-def brief(found: dict[str, dict[str, float]]) -> dict[str, float]:
-    return {k: round(v["value"], 4) for k, v in found.items()}
+def brief(estimates: dict[str, Estimate]) -> dict[str, float]:
+    return {k: round(v.value, 4) for k, v in estimates.items()}
 
 
 def against_itself(data: Data) -> None:
@@ -83,13 +88,13 @@ def dropped_classes(data: Data) -> None:
     kept = class_shares(data.label[rows], total)
     foretold = total_variation(kept @ matrix, class_shares(judged["held"], total))
     tv = figures(data.of(rows), data.of(data.held[: len(rows)]), 3)["tv"]
-    right = tv["low"] <= foretold <= tv["high"]
+    right = tv.low <= foretold <= tv.high
     told(
         "half of the classes dropped",
         right,
         n=len(rows),
         foretold=foretold,
-        **{k: tv[k] for k in ("value", "low", "high")},
+        **{k: getattr(tv, k) for k in ("value", "low", "high")},
     )
 
 
@@ -127,7 +132,7 @@ class Distances:
 
 
 def pixel_vectors(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(resized(images, spaces.PIXELS)).flatten(1).float() / 255
+    return torch.from_numpy(resized(images, (PIXELS, PIXELS))).flatten(1).float() / 255
 
 
 def copying(data: Data) -> None:

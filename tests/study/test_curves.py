@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from embprobe.study.curves import Point, area, epochs_until, shared_range, summary
 from embprobe.metrics.estimate import Estimate
+from embprobe.study.curves import Point, area, curve_summary, epochs_until, shared_range
 
 
 def test_the_area_is_a_mean_over_log_epochs() -> None:
@@ -33,8 +33,8 @@ def test_the_target_is_the_worst_last_fd_so_that_every_row_reaches_it() -> None:
     def line(*values: float) -> list[Point]:
         return [Point(10.0**i, Estimate(v), 100) for i, v in enumerate(values)]
 
-    told = summary({"fd": {"a": line(30, 10), "b": line(40, 20)}}, None)
+    told = curve_summary({"fd": {"a": line(30, 10), "b": line(40, 20)}}, None)
     assert told["target"] == 20 and told["rows"]["b"]["epochs_until"] == pytest.approx(10.0)
     assert told["rows"]["a"]["epochs_until"] == pytest.approx(math.sqrt(10))
-    assert summary({"fd": {"a": line(30, 10)}}, 5.0)["rows"]["a"]["epochs_until"] is None
-    assert summary({}, None)["rows"] == {}
+    assert curve_summary({"fd": {"a": line(30, 10)}}, 5.0)["rows"]["a"]["epochs_until"] is None
+    assert curve_summary({}, None)["rows"] == {}

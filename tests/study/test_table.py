@@ -4,11 +4,11 @@ import csv
 import io
 import re
 
-from embprobe.study import latex
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.table import Metric
-from embprobe.study.rows import Row
+from embprobe.study import latex
 from embprobe.study.judging import READERS, JudgeReport
+from embprobe.study.rows import Row
 from embprobe.study.table import Table, csv_text, harmless, merged
 
 LEFT = {"samples": [1.0, 2.0] * 10}

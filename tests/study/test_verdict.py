@@ -7,7 +7,7 @@ import pytest
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.table import METRICS
 from embprobe.study.rows import Row
-from embprobe.study.verdict import Difference, answer, difference, differences, groups, standings
+from embprobe.study.verdict import Difference, answer, differences, groups, row_difference, standings
 from tests.fake_study import around
 
 COLUMN = {c.key: c for c in METRICS}
@@ -24,7 +24,7 @@ def row(encoder: str, reference: str | None = "one", **values: Estimate) -> Row:
 
 
 def apart(a: Row, b: Row, key: str = "fd") -> Difference:
-    found = difference(COLUMN[key], (a.encoder, [a]), (b.encoder, [b]))
+    found = row_difference(COLUMN[key], (a.encoder, [a]), (b.encoder, [b]))
     assert found is not None
     return found
 
@@ -65,7 +65,7 @@ def test_a_figure_that_isn_t_reliable_has_no_difference() -> None:
 
 
 def test_a_figure_without_an_interval_has_no_difference() -> None:
-    assert difference(COLUMN["fd"], ("a", [row("a", fd=Estimate(1.0))]), ("b", [row("b", fd=figure(2.0))])) is None
+    assert row_difference(COLUMN["fd"], ("a", [row("a", fd=Estimate(1.0))]), ("b", [row("b", fd=figure(2.0))])) is None
 
 
 def test_several_training_seeds_give_welch_s_t() -> None:
@@ -73,7 +73,7 @@ def test_several_training_seeds_give_welch_s_t() -> None:
         [Row(name, {"fd": figure(v)}, seed=f"seed {v}") for v in values]
         for name, values in (("a", (1, 2, 3)), ("b", (5, 6, 7)))
     )
-    found = difference(COLUMN["fd"], ("a", a), ("b", b))
+    found = row_difference(COLUMN["fd"], ("a", a), ("b", b))
     assert found is not None and found.method == "seeds" and found.value == -4
     assert found.high - found.value == pytest.approx(2.7764 * math.sqrt(2 / 3), abs=1e-3)
 

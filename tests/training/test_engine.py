@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from embprobe import signals
+from embprobe.errors import Interrupted, MachineError, UserError
+from embprobe.make import make
+from embprobe.store import Artefact, Folder, Store
 from embprobe.training import engine
 from embprobe.training.device import device_of, mix
 from embprobe.training.engine import Fit, fit, warmup_cosine
 from embprobe.training.task import Task
 from embprobe.views import log_spaced
-from embprobe.errors import Interrupted, MachineError, UserError
-from embprobe.make import make
-from embprobe.store import Artefact, Folder, Store
 from tests.store.test_store import flip
 from tests.tiny import Toy
 
@@ -191,7 +191,9 @@ def test_a_loss_that_is_not_finite_goes_back_once_at_half_the_rate(
     for name in out.folder.names("milestones"):
         from safetensors.torch import load_file
 
-        assert all(v.isfinite().all() for v in load_file(out.folder.local(name)).values() if v.is_floating_point()), name
+        assert all(v.isfinite().all() for v in load_file(out.folder.local(name)).values() if v.is_floating_point()), (
+            name
+        )
 
 
 def test_a_loss_that_stays_infinite_stops_with_the_step_and_the_last_good_checkpoint(out: Artefact) -> None:

@@ -1,0 +1,226 @@
+"""One question, one artefact: two spellings agree, two answers differ; what is added is all that is computed."""
+
+import json
+import typing
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embprobe import signals
+from embprobe.errors import Interrupted, UserError
+from embprobe.make import make, planned
+from embprobe.stages import STAGES
+from embprobe.stages.classify import Classify
+from embprobe.stages.decode import Decode
+from embprobe.stages.diffuse import MODERN, Diffuse
+from embprobe.stages.evaluate import Evaluate
+from embprobe.stages.extract import Extract
+from embprobe.stages.features import Featurize
+from embprobe.store import Artefact, Store
+from tests import tiny
+from tests.conftest import Shell, Zoo
+
+# ---- one question, one artefact
+
+
+def test_an_input_left_out_is_the_same_question_as_the_one_it_stands_for(zoo: Zoo) -> None:
+    left_out, given = (Decode(latents=zoo["latents"], **more) for more in ({}, {"images": zoo["images"]}))
+    assert zoo.store.open(left_out).fingerprint == zoo.store.open(given).fingerprint
+
+
+def test_a_short_name_is_timms_own(zoo: Zoo) -> None:
+    names = ("mae", "timm:mae", "timm:vit_huge_patch14_224.mae")
+    assert len({zoo.store.open(Extract(images=zoo["images"], encoder=name)).fingerprint for name in names}) == 1
+
+
+def test_a_seed_where_nothing_is_drawn_does_not_count(zoo: Zoo) -> None:
+    def asked(encoder: str | Artefact, **options: object) -> set[str]:
+        stages = [Extract(images=zoo["images"], encoder=encoder, seed=seed, **options) for seed in (0, 1)]
+        return {zoo.store.open(stage).fingerprint for stage in stages}
+
+    assert len(asked("pixels")) == len(asked("mae")) == len(asked(zoo["encoder"])) == 1
+    assert len(asked("pixels", storage="int8")) == len(asked(tiny.ENCODER)) == 2
+
+
+def test_a_preset_counts_by_what_it_holds(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    stage = Diffuse(latents=zoo["latents"], preset="modern")
+    before = zoo.store.open(stage)
+    spelled = {f.name: getattr(MODERN, f.name) for f in fields(MODERN) if f.name in ("ema", "rate", "batch", "network")}
+    assert zoo.store.open(Diffuse(latents=zoo["latents"], **spelled)).fingerprint == before.fingerprint
+    monkeypatch.setattr("embprobe.stages.diffuse.MODERN", replace(MODERN, beta_2=0.9))
+    assert zoo.store.open(Diffuse(latents=zoo["latents"])).fingerprint != before.fingerprint
+
+
+def hub(cache: Path, name: str, seed: int) -> Path:
+    """A checkpoint in a cache of the hub's layout."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(seed)
+    state = timm.create_model(name.split(".")[0], pretrained=False, num_classes=0).state_dict()
+    folder = cache / f"models--timm--{name}"
+    (folder / "snapshots" / "abc").mkdir(parents=True, exist_ok=True)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text("abc")
+    save_file(state, folder / "snapshots" / "abc" / "model.safetensors")
+    return folder / "snapshots" / "abc" / "model.safetensors"
+
+
+def test_weights_of_a_hub_count_by_content_and_as_a_file_they_are_the_same(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    stage = Extract(images=zoo["images"], encoder=f"timm:{name}", device="cpu")
+    file = hub(tmp_path / "hub", name, 0)
+    first = planned(stage, zoo.store)
+    assert planned(Extract(images=zoo["images"], encoder=f"timm:{name}", weights=file), zoo.store) == first
+    made = make(stage, Store(tmp_path / "store"))
+    assert made == first and made.metrics["encoder"]["weights_hash"]
+    hub(tmp_path / "hub", name, 1)
+    assert planned(stage, zoo.store) != first
+
+
+# ---- features and judges
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Tiny samples, and a judge."""
+
+    store: Store
+    samples: Artefact
+    images: Artefact
+    judge: Artefact
+
+    def evaluate(self, *judges: Artefact | str, store: Store | None = None) -> Artefact:
+        stage = Evaluate(samples=self.samples, reference=self.images, judges=judges, k=2, device="cpu")
+        return make(stage, store or self.store)
+
+
+@pytest.fixture(scope="module")
+def judged(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    store = Store(tmp_path_factory.mktemp("judged"))
+    judge = make(Classify(images=zoo["images"], **tiny.CLASSIFY), store)
+    return Judged(store, zoo["samples"], zoo["images"], judge)
+
+
+def test_adding_a_judge_computes_that_judge_alone(judged: Judged) -> None:
+    first = judged.evaluate(judged.judge)
+    before = {a: a.manifest["finished"] for a in judged.store.artefacts()}
+    both = judged.evaluate(judged.judge, tiny.ENCODER)
+    fresh = [a.stage for a in judged.store.artefacts() if a not in before]
+    assert sorted(fresh) == ["evaluate", "features", "features", "measure"]
+    reports = both.read_json("metrics.json")["judges"]
+    assert reports[0] == first.read_json("metrics.json")["judges"][0] and len(reports) == 2
+
+
+def test_judges_are_found_before_the_question_is_put(judged: Judged, tmp_path: Path) -> None:
+    stage = Evaluate(samples=judged.samples, reference=judged.images, k=2).prepare(
+        lambda other: planned(other, judged.store), download=False
+    )
+    assert stage.judges and all(isinstance(j, Artefact) or j == "inception" for j in stage.judges)
+    assert set(stage.spec()["measured"]) == {a.fingerprint for a in stage.measured}
+
+
+def test_features_stopped_after_a_chunk_continue_bit_equal(
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embprobe.stages.features.CHUNK_ROWS", 8)
+    monkeypatch.setattr("embprobe.stages.features.BATCH", 8)
+    stage = Featurize(images=judged.images, judge=judged.judge, size=(16, 16), device="cpu")
+    whole, asked = make(stage, Store(tmp_path / "whole")), [0]
+
+    def check() -> None:
+        asked[0] += 1
+        if asked[0] > 3:
+            raise Interrupted("stop")
+
+    store = Store(tmp_path / "stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "check", check)
+        with pytest.raises(Interrupted):
+            make(stage, store)
+    partly = store.open(stage).array("train_features")
+    assert 0 < len(partly.missing()) < partly.n_chunks
+    assert make(stage, store).folder.sums == whole.folder.sums
+
+
+def test_a_measure_killed_between_its_parts_keeps_the_first(
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embprobe.stages.measure import Measure
+
+    stage = Measure(samples=judged.samples, reference=judged.images, judge=judged.judge, k=2, device="cpu")
+    whole, store = make(stage, Store(tmp_path / "whole")), Store(tmp_path / "killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(Measure, "copies", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make(stage, store)
+    out = planned(stage, store)
+    assert out.has("figures.json") and not out.complete
+    monkeypatch.setattr(Measure, "figures", lambda self: pytest.fail("it was computed again"))
+    assert make(stage, store).folder.sums == whole.folder.sums
+
+
+def test_features_of_other_images_are_not_taken_for_those_asked_for(judged: Judged) -> None:
+    from embprobe.evaluation.features import feature_set
+    from embprobe.views import Features
+
+    made = make(Featurize(images=judged.images, judge=judged.judge, size=(16, 16), device="cpu"), judged.store)
+    rows = made.array("train_rows")
+    kept = rows.read()
+    made.folder.write(rows.file(0), rows.coder.encode(np.concatenate([kept[:-1], kept[-1:]])))
+    assert len(feature_set(Features(made), "train", None)) == len(kept)
+    with pytest.raises(UserError, match="wants what features makes"):
+        Features(judged.images)
+
+
+# ---- bounds are declared, shown and checked
+
+BOUNDED = [
+    (cls, f.name, bound, f.metadata["bounds"][bound])
+    for cls in STAGES.values()
+    for f in fields(cls)
+    for bound in ("least", "above", "most", "below")
+    if f.metadata["bounds"][bound] is not None
+]
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "bound", "value"), BOUNDED, ids=lambda v: v.__name__ if isinstance(v, type) else str(v)
+)
+def test_a_number_out_of_its_bounds_is_one_line_and_help_says_them(
+    cls: type, name: str, bound: str, value: float, shell: Shell, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBPROBE_STORE", str(zoo.store.root))
+    hint = typing.get_type_hints(cls)[name]
+    step = 1 if hint in (int, int | None) else 0.5
+    wrong = {"least": value - step, "above": value, "most": value + step, "below": value}[bound]
+    required = {"images": "images", "latents": "latents", "embeddings": "embeddings", "denoiser": "denoiser",
+                "decoder": "decoder", "samples": "samples", "reference": "images", "source": "planted",
+                "objective": "mae", "encoder": "pixels", "judge": "encoder", "size": "16"}  # fmt: skip
+    positional = [f.name for f in fields(cls) if f.metadata["positional"]]
+    words = [w for f in fields(cls) if f.default is MISSING and f.name in required
+             and f.name != name for w in (f"--{f.name}", required[f.name])]  # fmt: skip
+    done = shell(cls.name(), *words, *(["images"] if positional else []), f"--{name.replace('_', '-')}", f"{wrong:g}")
+    assert done.code == 2 and "Traceback" not in done.err, done.err
+    assert f"--{name.replace('_', '-')} is {wrong:g}; it must be " in done.lines[-1]
+    shown = shell(cls.name(), "--help").out
+    words_of = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
+    assert f"{words_of[bound]} {value:g}" in " ".join(shown.replace("│", " ").split())
+
+
+def test_what_happened_before_a_kill_is_in_the_manifest(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = place.open(tiny.Toy())
+    with out.locked():
+        out.log.add(event="rolled back", near=20, to=0)
+    made = make(tiny.Toy(), place)
+    assert [event["event"] for event in made.manifest["events"]] == ["rolled back"]
+    assert json.loads((made.path / "manifest.json").read_text())["events"][0]["near"] == 20
