@@ -53,7 +53,7 @@ plain("not a number", "--val-share is 'nan'", "ingest", "--source", "planted", "
 plain("not among the choices", "must be one of ijepa, mae", "pretrain", "--images", "images", "--objective", "mea")
 plain("size out of range", "it must be at least 8", "ingest", "--source", "planted", "--size", 2)
 plain("share out of range", "below 1", "ingest", "--source", "planted", "--val-share", 1)
-plain("negative steps", "it must be 0 or more", "pretrain", "--images", "images", "--objective", "mae", "--steps", -1)
+plain("negative steps", "it must be at least 0", "pretrain", "--images", "images", "--objective", "mae", "--steps", -1)
 plain("rate of 0", "it must be above 0", "pretrain", "--images", "images", "--objective", "mae", "--rate", 0)
 plain("option of another source", "does not apply to planted scenes", "ingest", "--source", "planted", "--limit", 4)
 plain(
@@ -363,9 +363,9 @@ plain(
 )
 plain("neighbours fewer than one", "it must be at least 1", "probe", "--embeddings", "embeddings", "--k", 0)
 plain(
-    "judge that is nothing", "nobody", "evaluate", "--samples", "samples", "--reference", "images", "--judge", "nobody"
+    "judge that is nothing", "nobody", "evaluate", "--samples", "samples", "--reference", "images", "--judges", "nobody"
 )
-plain("judging what has no classes", "--judge", "evaluate", "--samples", "flat", "--reference", "flat")
+plain("judging what has no classes", "--judges", "evaluate", "--samples", "flat", "--reference", "flat")
 plain("report on nothing", "report needs", "report")
 plain("report without figures", "evaluate or probe", "report", "images")
 

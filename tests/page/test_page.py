@@ -51,7 +51,7 @@ def test_whiskers_are_drawn_only_where_there_is_an_interval() -> None:
 
 @pytest.mark.parametrize("low, high", [(0.0, 0.284), (0.0, 134.0), (-0.01, 0.02), (0.0, 1.0), (5.0, 5.0)])
 def test_ticks_are_round_and_cover_the_points(low: float, high: float) -> None:
-    scale = charts.Scale([(1.0, low, None, None), (10.0, high, None, None)])
+    scale = charts.AxisScale([(1.0, low, None, None), (10.0, high, None, None)])
     ticks = round((scale.high_y - scale.low_y) / scale.tick)
     assert scale.low_y <= low and scale.high_y >= high and 1 <= ticks <= 7
     assert float(f"{scale.tick:.2g}") == pytest.approx(scale.tick)
