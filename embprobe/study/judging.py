@@ -43,7 +43,7 @@ class JudgeReport:
         known = "" if self.accuracy is None else f", {100 * self.accuracy:.1f} % accurate on held-out images"
         flags = " ⚠ weak judge (below 90 %)" if self.weak else ""
         flags += f" ⚠ the judge is a probed encoder ({listed(self.probed)})" if self.probed else ""
-        return f"JudgeReport by {self.name}{known}{flags}"
+        return f"Judged by {self.name}{known}{flags}"
 
     @cached_property
     def groups(self) -> dict[str, dict[str, list[Row]]]:

@@ -17,21 +17,21 @@ from embprobe.evaluation.output import JudgeOutput
 from embprobe.metrics.frechet import frechet
 
 
-def scales(width: int) -> Tensor:
+def deviations(width: int) -> Tensor:
     return torch.arange(1, width + 1).double().rsqrt()
 
 
 def cloud(count: int, width: int, seed: int, shift: float, scale: float) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, width, generator=generator, dtype=torch.float64) * scales(width) * scale + shift * scales(
+    return torch.randn(count, width, generator=generator, dtype=torch.float64) * deviations(width) * scale + shift * deviations(
         width
     )
 
 
 def kernel_truth(width: int, shift: float, scale: float) -> float:
     """E k(x,x') + E k(y,y') − 2 E k(x,y) for k = (x·y/D + 1)³: moments of x·y for independent Gaussians with a mean."""
-    cov_x, cov_y = scales(width).square(), (scales(width) * scale).square()
-    mean_y = shift * scales(width)
+    cov_x, cov_y = deviations(width).square(), (deviations(width) * scale).square()
+    mean_y = shift * deviations(width)
 
     def mean(cov_a: Tensor, mu_a: Tensor, cov_b: Tensor, mu_b: Tensor) -> float:
         m1 = float(mu_a @ mu_b)
@@ -50,7 +50,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
     count, width, shift, scale = given.count, given.width, 0.15, 0.9
-    found = [
+    draws = [
         figures(
             JudgeOutput(cloud(count, width, 2 * seed, shift, scale), None),
             JudgeOutput(cloud(count, width, 2 * seed + 1, 0.0, 1.0), None),
@@ -59,15 +59,16 @@ def main() -> None:
         )
         for seed in range(given.draws)
     ]
-    cov = scales(width).square().diag()
-    fd = frechet(shift * scales(width), cov * scale**2, torch.zeros(width, dtype=torch.float64), cov)
+    cov = deviations(width).square().diag()
+    fd = frechet(shift * deviations(width), cov * scale**2, torch.zeros(width, dtype=torch.float64), cov)
     truths = {"fd": fd, "fd_infinity": fd, "kid": kernel_truth(width, shift, scale)}
     print(f"{given.draws} draws of {count} against {count}, width {width}")
-    for name in found[0]:
-        mean = sum(f[name].value for f in found) / len(found)
-        held = [mean] if name not in truths else [truths[name], mean]
-        for truth in held:
-            inside = sum(f[name].low <= truth <= f[name].high for f in found) / len(found)
+    for name in draws[0]:
+        estimates = [draw[name] for draw in draws]
+        mean = sum(estimate.value for estimate in estimates) / len(estimates)
+        intervals = [estimate.ends for estimate in estimates if estimate.ends is not None]
+        for truth in [mean] if name not in truths else [truths[name], mean]:
+            inside = sum(low <= truth <= high for low, high in intervals) / len(estimates)
             kind = "closed form" if truth != mean else "mean of draws"
             print(f"{name:14} {kind:14} {truth:10.5f}  mean {mean:10.5f}  covered {inside:6.1%}")
 
