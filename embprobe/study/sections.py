@@ -231,8 +231,9 @@ def factors(study: Study, out: Artefact) -> str:
             label = study.label(probing.embeddings)
             for name, factor in (probing.results.get("factors") or {}).items():
                 kind = "accuracy" if factor["kind"] == "category" else "R²"
-                figure = Estimate.of(factor[view])
-                groups.setdefault(f"{name} ({kind})", {})[label] = (figure.value, figure.low, figure.high)
+                if factor[view]["value"] is not None:  # of a factor that varies
+                    estimate = Estimate.of(factor[view])
+                    groups.setdefault(f"{name} ({kind})", {})[label] = (estimate.value, estimate.low, estimate.high)
         chart = bars(groups, f"read linearly from {words}")
         if chart:
             out.write_bytes(f"figures/factors-{view}.svg", svg_file(chart))
