@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embprobe.errors import UserError
 from embprobe.evaluation.features import ImageRows
 from embprobe.evaluation.figures import estimate
 from embprobe.metrics.estimate import Estimate
@@ -50,11 +51,13 @@ def pixel_space(samples: ImageRows, images: Images) -> Space:
 
 
 def judge_space(features_MF: Tensor, real: Features) -> Space:
-    """A judge's features, kept in a features artefact."""
+    """A judge's features (M,F) of the samples, and those kept of real images. Raises UserError where some are not."""
     kept = {name: real.rows(name) for name in real.sets}
 
     def vectors(rows: np.ndarray) -> Tensor:
-        name = next(k for k, v in kept.items() if np.isin(rows, v).all())
+        name = next((k for k, v in kept.items() if np.isin(rows, v).all()), None)
+        if name is None:
+            raise UserError(f"features {real.short} lack some of the images compared; remove them and evaluate again")
         return torch.from_numpy(real.features(name).take(np.searchsorted(kept[name], rows)))
 
     return Space(features_MF, vectors)

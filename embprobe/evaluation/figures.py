@@ -62,8 +62,8 @@ def judge_report(classes: Sequence[str] | None, accuracy: float | None, sets: Se
     `classes` of a judge that knows the data set's, and its accuracy on held-out images. Counts are matched.
     """
     count, floor_count, matched = match_counts(sets)
-    metrics = with_floor(figures(matched["samples"].output, matched["train"].output, k, extrapolated=True),
-                         floors(matched, k))  # fmt: skip
+    metrics = figures(matched["samples"].output, matched["train"].output, k, extrapolated=True)
+    metrics = with_floor(metrics, floors(matched, k))
     features = int(matched["train"].output.features.shape[1])
     report: dict[str, Json] = {"count": count, "floor_count": floor_count, "features": features}
     probabilities, train = sets["samples"].output.probabilities, sets["train"].output.probabilities
@@ -116,7 +116,7 @@ def per_class(sets: Sets, classes: Sequence[str], k: int) -> dict[str, Json]:
     """Each class's samples against that class's real images."""
     reports: dict[str, Json] = {}
     for index, name in enumerate(classes):
-        part = {key: found.where(found.label == index) for key, found in sets.items() if found.label is not None}
+        part = {key: whole.where(whole.label == index) for key, whole in sets.items() if whole.label is not None}
         count, floor_count, matched = match_counts(part)
         reports[name] = {"count": count}
         if count < max(LEAST, k + 1):
@@ -222,8 +222,8 @@ def means_left_out(values_N: Tensor, seed: int) -> list[float]:
     member, values = group_of(len(values_N), groups, seed), values_N.double()
     sums = torch.zeros(groups, dtype=torch.float64).index_add_(0, member, values)
     counts = torch.bincount(member, minlength=groups)
-    left: list[float] = ((values.sum() - sums) / (len(values) - counts)).tolist()
-    return left
+    means: list[float] = ((values.sum() - sums) / (len(values) - counts)).tolist()
+    return means
 
 
 def estimate(key: str, value: float, jackknife: Jackknife | None) -> Estimate:

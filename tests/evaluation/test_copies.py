@@ -1,67 +1,167 @@
-"""Copies and latents: the distance of latents against a closed form, copies where they were put."""
+"""Copies are found in every space, and the distance of latents is the ratio that theory gives."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from embprobe.evaluation.copies import Space, latent_distance, over_floor, search_copies, whitening
-from embprobe.metrics.frechet import frechet
+from embprobe.errors import UserError
+from embprobe.evaluation.copies import (
+    Space,
+    judge_space,
+    latent_distance,
+    latent_space,
+    over_floor,
+    pixel_space,
+    search_copies,
+)
+from embprobe.evaluation.features import ImageRows
+from embprobe.views import Samples
+from tests.conftest import Zoo
 
-WIDTH = 6
-
-
-def gaussian(count: int, seed: int, scale: Tensor, shift: float = 0.0) -> Tensor:
-    draws = torch.randn(count, len(scale), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return (draws * scale + shift).float()
-
-
-def space(samples: Tensor, real: Tensor) -> Space:
-    return Space(samples, lambda rows: real[torch.from_numpy(rows)])
-
-
-def test_whitened_latents_have_unit_variance_in_every_direction() -> None:
-    real = gaussian(4000, 0, torch.tensor([9.0, 4.0, 1.0, 0.5, 0.1, 3.0]))
-    white = whitening(real, WIDTH, 0)(real)
-    torch.testing.assert_close(white.T.cov(), torch.eye(WIDTH), atol=1e-3, rtol=0)
-    torch.testing.assert_close(white.mean(0), torch.zeros(WIDTH), atol=1e-4, rtol=0)
+COUNT, WIDTH = 600, 12
 
 
-def test_the_distance_of_whitened_gaussians_is_the_closed_form_whatever_their_units() -> None:
-    """Samples whose std is 1.5 times the real one, moved by half a std: d² = Σ (0.5² + (1.5 − 1)²), and no unit stays."""
-    scale = torch.tensor([5.0, 0.01, 2.0, 1.0, 30.0, 0.3])
-    count, truth = 20_000, WIDTH * (0.5**2 + 0.5**2)
-    real, samples = gaussian(count, 0, scale), gaussian(count, 1, 1.5 * scale)
-    whiten = whitening(real, WIDTH, 0)
-    x, y = whiten(samples + 0.5 * scale), whiten(real)
-    moments = [(v.double().mean(0), v.double().T.cov()) for v in (x, y)]
-    assert float(frechet(*moments[0], *moments[1])) == pytest.approx(truth, rel=0.03)
-    other = whiten(gaussian(count, 2, scale))
-    floor = [(v.double().mean(0), v.double().T.cov()) for v in (other, y)]
-    expected = truth / float(frechet(*floor[0], *floor[1]))
-    assert over_floor(x, y, other).value == pytest.approx(expected, rel=0.03)
+def normal(count: int, seed: int, width: int = WIDTH) -> Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
 
 
-def test_latents_like_the_held_out_ones_are_at_their_floor_and_others_are_above() -> None:
-    scale = torch.linspace(0.2, 3, WIDTH)
-    real = torch.cat([gaussian(1000, 0, scale), gaussian(1000, 1, scale)])
-    train, held = np.arange(1000), np.arange(1000, 2000)
-    same = latent_distance(space(gaussian(1000, 2, scale), real), train, held, 0)
-    other = latent_distance(space(gaussian(1000, 2, scale, shift=0.5), real), train, held, 0)
-    assert same is not None and other is not None and same.low is not None and same.high is not None
-    assert same.low < 1.6 and same.value < 2 and other.value > 5
-    assert other.low is not None and other.low > same.high and same.facts == {"count": 1000, "directions": WIDTH}
+def standard(seed: int) -> Tensor:
+    """Vectors (COUNT,WIDTH) whose mean is exactly 0 and whose covariance is the identity."""
+    draws = normal(COUNT, seed).double()
+    draws -= draws.mean(0)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(draws.T.cov()), draws.T, upper=False).T.float()
 
 
-def test_too_few_latents_have_no_distance() -> None:
-    few = gaussian(6, 0, torch.ones(WIDTH))
-    assert latent_distance(space(few, few), np.arange(3), np.arange(3, 6), 0) is None
+def along(distance: float, width: int = WIDTH) -> Tensor:
+    """A step in the first direction."""
+    return torch.nn.functional.one_hot(torch.tensor(0), width) * distance
 
 
-def test_copies_are_found_with_their_training_images() -> None:
-    real = gaussian(400, 0, torch.ones(WIDTH))
-    train, held = np.arange(300), np.arange(300, 400)
-    samples = torch.cat([real[[7, 123]] + 1e-3, gaussian(48, 5, torch.ones(WIDTH))])
-    test = search_copies(space(samples, real), np.arange(10, 60), train, held)
-    assert {(place, row) for place, row, _ in test["worst"][:2]} == {(10, 7), (11, 123)}
-    assert test["copies"] >= 2 and test["count"] == 50 and test["train"] == 300
+# ---- the distance of latents
+
+
+def test_the_ratio_of_shifted_gaussians_is_that_of_their_squared_shifts() -> None:
+    """N(a e, I) and N(b e, I) against N(0, I): a² over b²."""
+    estimate = over_floor(standard(0) + along(3.0), standard(1), standard(2) + along(1.5))
+    assert estimate.value == pytest.approx(4.0, rel=1e-3)
+    assert estimate.ends is not None and estimate.ends[0] < 4.0 < estimate.ends[1]
+    assert {side: len(values) for side, values in (estimate.jackknife or {}).items()} == {"samples": 20, "reference": 20}
+
+
+def test_the_ratio_of_scaled_gaussians_is_that_of_their_closed_forms() -> None:
+    """N(0, s²I) against N(0, I) is D(s − 1)², over the b² of the floor."""
+    estimate = over_floor(standard(0) * 1.5, standard(1), standard(2) + along(2.0))
+    assert estimate.value == pytest.approx(WIDTH * 0.5**2 / 4, rel=1e-3)
+
+
+def latents_of(scale: Tensor, samples_shift: float, held_shift: float) -> tuple[Space, np.ndarray, np.ndarray]:
+    """As many samples as training and held-out latents, Gaussians of these deviations, shifted in units of them."""
+    offset = torch.linspace(-5, 5, WIDTH)
+    real = torch.cat([standard(3), standard(4) + along(held_shift)]) * scale + offset
+    samples = (standard(5) + along(samples_shift)) * scale + offset
+    return Space(samples, lambda rows: real[rows]), np.arange(COUNT), np.arange(COUNT, 2 * COUNT)
+
+
+def test_latents_count_in_units_of_their_own_deviation() -> None:
+    space, train, held = latents_of(torch.logspace(-2, 2, WIDTH), samples_shift=2.0, held_shift=1.0)
+    estimate = latent_distance(space, train, held, seed=0)
+    assert estimate is not None and estimate.value == pytest.approx(4.0, rel=1e-2)
+    assert estimate.facts == {"count": COUNT, "directions": WIDTH}
+
+
+def test_no_linear_map_of_the_latents_changes_their_distance() -> None:
+    space, train, held = latents_of(torch.ones(WIDTH), samples_shift=2.0, held_shift=1.0)
+    mix = normal(WIDTH, 6) + 3 * torch.eye(WIDTH)
+    mixed = Space(space.samples @ mix + 7, lambda rows: space.real(rows) @ mix + 7)
+    estimate = latent_distance(mixed, train, held, seed=0)
+    assert estimate is not None and estimate.value == pytest.approx(4.0, rel=1e-2)
+
+
+def test_samples_like_held_out_images_are_as_far_as_their_floor() -> None:
+    space, train, held = latents_of(torch.ones(WIDTH), samples_shift=1.0, held_shift=1.0)
+    estimate = latent_distance(space, train, held, seed=0)
+    assert estimate is not None and estimate.value == pytest.approx(1.0, rel=1e-2)
+
+
+def test_all_sides_of_the_ratio_have_the_count_of_the_smallest() -> None:
+    space, train, held = latents_of(torch.ones(WIDTH), 2.0, 1.0)
+    estimate = latent_distance(space, train, held[:80], seed=0)
+    assert estimate is not None and estimate.facts == {"count": 80, "directions": 10}
+    assert latent_distance(replace(space, samples=space.samples[:7]), train, held, 0) is None
+
+
+# ---- spaces
+
+
+def stored(array: np.ndarray) -> Any:
+    """Stands for a store's array."""
+    return SimpleNamespace(shape=array.shape, take=lambda rows: array[rows])
+
+
+def pictures(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "real", "compared"),
+    [((16, 16), (16, 16), (16, 16)), ((16, 16), (40, 40), (16, 16)), ((64, 32), (48, 48), (32, 16)), ((64, 64), (64, 64), (32, 32))],
+)  # fmt: skip
+def test_pixels_are_compared_at_the_samples_size_and_at_most_32(
+    size: tuple[int, int], real: tuple[int, int], compared: tuple[int, int]
+) -> None:
+    samples = ImageRows(stored(pictures(5, *size)), np.arange(5), size)
+    space = pixel_space(samples, SimpleNamespace(array=stored(pictures(9, *real))))  # type: ignore[arg-type]
+    assert space.samples.shape == (5, 3 * compared[0] * compared[1])
+    (block,) = space.blocks(np.arange(9))
+    assert block.shape == (9, 3 * compared[0] * compared[1]) and 0 <= block.min() < block.max() <= 1
+
+
+def test_a_copy_is_itself_in_pixels_whatever_the_size_it_was_stored_at() -> None:
+    real = pictures(40, 64, 64)
+    samples = np.concatenate([real[:3], pictures(17, 64, 64, seed=1)])
+    space = pixel_space(
+        ImageRows(stored(samples), np.arange(20), (64, 64)),
+        SimpleNamespace(array=stored(real)),  # type: ignore[arg-type]
+    )
+    test = search_copies(space, np.arange(100, 120), np.arange(20), np.arange(20, 40))
+    assert test["copies"] == 3 and test["share"] == 3 / 20 and test["low"] < 3 / 20 < test["high"]
+    assert sorted(test["worst"][:3]) == [[100, 0, 0.0], [101, 1, 0.0], [102, 2, 0.0]]
+    assert (test["train"], test["held_out"], test["count"]) == (20, 20, 20)
+
+
+def kept(train: list[int], held_out: list[int], features: np.ndarray) -> Any:
+    """Stands for the view of a features artefact whose rows are those of a data set."""
+    rows = {"train": np.array(train), "held_out": np.array(held_out)}
+    return SimpleNamespace(
+        short="0123456789", sets=list(rows), rows=rows.__getitem__, features=lambda name: stored(features[rows[name]])
+    )
+
+
+def test_a_judges_features_are_found_by_the_rows_of_the_data_set() -> None:
+    features = np.arange(10, dtype=np.float32)[:, None].repeat(2, 1)
+    space = judge_space(torch.zeros(1, 2), kept([1, 3, 4, 9], [2, 5], features))
+    assert space.real(np.array([3, 9, 4]))[:, 0].tolist() == [3, 9, 4]
+    assert space.real(np.array([5, 2]))[:, 0].tolist() == [5, 2]
+
+
+def test_features_of_other_images_are_refused() -> None:
+    space = judge_space(torch.zeros(1, 2), kept([1, 3, 4, 9], [2, 5], np.zeros((10, 2), np.float32)))
+    with pytest.raises(UserError, match="features 0123456789 lack some of the images"):
+        space.real(np.array([3, 6]))
+
+
+def test_latents_are_compared_as_the_denoiser_sees_them(zoo: Zoo) -> None:
+    samples = Samples(zoo["samples"])
+    space, latents = latent_space(samples, np.array([2, 5])), samples.denoiser.latents
+    every = torch.cat(list(space.blocks(latents.images.train)))
+    assert space.samples.shape == (2, every.shape[1])
+    channels = every.reshape(-1, latents.channels)
+    torch.testing.assert_close(channels.mean(0), torch.zeros(latents.channels), rtol=0, atol=1e-3)
+    drawn = samples.latents.take(np.array([2, 5])).reshape(2, -1, latents.channels)
+    expected = (drawn - latents.scale.mean) / latents.scale.std
+    torch.testing.assert_close(space.samples, torch.from_numpy(expected).flatten(1))
