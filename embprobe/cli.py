@@ -19,7 +19,7 @@ from embprobe import __version__, console, inspection, signals
 from embprobe.errors import EmbprobeError, Interrupted
 from embprobe.make import make, planned
 from embprobe.options import build
-from embprobe.stage import Stage, bounds_of, fields_of
+from embprobe.stage import Stage, described, fields_of
 from embprobe.stages import INGEST, STAGES
 from embprobe.store import Artefact, Store
 
@@ -54,20 +54,9 @@ def _metavar(hint: Any) -> str:  # Any: a type expression
     return {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "FILE", Artefact: "ARTEFACT", bool: "BOOLEAN"}[hint]
 
 
-def _shown(default: object) -> str:
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-
-
 def _parameter(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:  # Any: as dataclasses has it
-    dashed = field.name.replace("_", "-")
-    default = field.default
-    help, bounds = field.metadata["help"], bounds_of(field)
-    shown = [bounds] if bounds else []
-    if default not in (dataclasses.MISSING, None):
-        shown.append(f"default: {_shown(default)}")
-    help += f"  [{'; '.join(shown)}]" if shown else ""
+    dashed, help = field.name.replace("_", "-"), described(field)
+    help = help.replace("[", "\\[") if RICH else help  # brackets would be taken for markup
     words = [f"--{dashed}/--no-{dashed}"] if hint is bool else [f"--{dashed}"]
     if field.metadata["positional"]:
         argument = typer.Argument(None, help=field.metadata["help"], metavar=f"{field.name.upper()}…")
@@ -104,7 +93,7 @@ def _command(cls: type[Stage]) -> Callable[..., None]:
     ]
     command.__signature__ = inspect.Signature([*own, *extra])  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in [*own, *extra]}
-    command.__doc__ = inspect.getdoc(cls)
+    command.__doc__ = cls.about
     return command
 
 
@@ -179,6 +168,13 @@ def plan(
     loaded = recipes.load_recipe(recipes.locate(recipe), recipes.assigned(sets or []))
     steps = recipes.made(loaded, place, partial(planned, store=place))
     inspection.show_plan([inspection.plan_step(step.label, stage, out, place) for step, stage, out in steps], json)
+
+
+@app.command()
+def encoders(json: JsonOption = False) -> None:
+    """List the encoders that have names: source, input size, grid, width, licence, and whether the weights are here."""
+    console.guard_stdout()
+    inspection.show_encoders(json)
 
 
 # ---- the store

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from embprobe import console
+from embprobe.encoders.names import known_encoders
 from embprobe.errors import DamagedError, UserError
 from embprobe.make import repaired
 from embprobe.stage import Stage
@@ -104,6 +105,24 @@ def show_tables(artefact: Artefact) -> None:
     if artefact.stage == "report" and artefact.has("table.json"):
         table = artefact.read_json("table.json")
         console.print_table(table["headers"], table["rows"], to_stderr=True)
+
+
+# ---- encoders
+
+
+def show_encoders(as_json: bool) -> None:
+    """Every encoder that has a name, and each family of names."""
+    rows = known_encoders()
+    if as_json:
+        console.result_json([asdict(row) for row in rows])
+        return
+    cells = []
+    for row in rows:
+        size, grid, width = (str(n) if n else "–" for n in (row.size, row.grid, row.width))
+        grid = f"{grid}×{grid}" if row.grid else grid
+        here = {True: "on this machine", False: "to fetch", None: "–"}[row.here]
+        cells.append([row.name, row.source, size, grid, width, row.licence or "–", here])
+    console.print_table(["encoder", "source", "size", "grid", "width", "licence of the weights", "weights"], cells)
 
 
 # ---- plan

@@ -13,6 +13,7 @@ from embprobe.store import Artefact, Json
 from embprobe.store.hashes import file_hash
 
 Field = dataclasses.Field[Any]  # Any: a field of whatever type
+FIELDS = "__dataclass_fields__"
 RUNTIME = ("device", "threads", "forward", "png")  # all options that may stay out of a fingerprint
 
 
@@ -47,6 +48,14 @@ class Stage:
     """One step of the flow; `run` writes its artefact."""
 
     version: ClassVar[int] = 1  # raise when `run` would write other bytes
+    about: ClassVar[str] = ""  # the docstring without the options, which `help` in Python lists too
+
+    def __init_subclass__(cls) -> None:
+        inherited = {name: f for base in reversed(cls.__mro__) for name, f in getattr(base, FIELDS, {}).items()}
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+        shown = {name: f for name, f in (own | inherited | own).items() if f.metadata.get("derived") is False}
+        cls.about = inspect.cleandoc(cls.__doc__ or "")
+        cls.__doc__ = "\n".join([cls.about, "", "Options:", *(f"    {n}: {described(f)}" for n, f in shown.items())])
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -143,6 +152,22 @@ def bounds_of(field: Field) -> str:
     words = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
     parts = [f"{words[key]} {value:g}" for key, value in field.metadata["bounds"].items() if value is not None]
     return " and ".join(parts)
+
+
+def described(field: Field) -> str:
+    """An option's help, with its bounds and its default."""
+    facts = [bounds_of(field)] if bounds_of(field) else []
+    if field.default not in (MISSING, None):
+        facts.append(f"default: {shown_default(field.default)}")
+    help: str = field.metadata["help"]
+    return help + (f"  [{'; '.join(facts)}]" if facts else "")
+
+
+def shown_default(default: object) -> str:
+    """A default as the shell would be given it."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def check_field(cls: type[Stage], field: Field, value: object) -> None:

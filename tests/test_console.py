@@ -1,6 +1,7 @@
 """The console: stdout holds results alone, everything else is plain lines on stderr."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,57 @@ def test_durations_for_people(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (2.5e12, "2.5 TB")])
 def test_sizes_for_people(count: float, text: str) -> None:
     assert console.size(count) == text
+
+
+TERMINAL = """
+import sys, time
+from embprobe import console
+with console.progress("outer", total=3, unit="img") as bar:
+    for i in range(3):
+        with console.progress("inner", total=2, unit="step") as steps:
+            for _ in range(2):
+                time.sleep(0.06)
+                steps.advance(1, loss=0.5)
+        console.say(f"said {i}")
+        bar.advance()
+console.print_table(["name", "value"], [["a [b]", "1.5"], ["longer", "12.25"]])
+"""
+
+
+def terminal(*words: str) -> str:
+    """What a command shows on a terminal of 100 columns."""
+    import pty
+
+    master, slave = pty.openpty()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen([sys.executable, *words], stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 1 << 16)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    assert process.wait() == 0, shown.decode()
+    return shown.decode()
+
+
+def test_a_terminal_gets_bars_tables_and_messages_that_do_not_mix() -> None:
+    shown = terminal("-c", TERMINAL)
+    assert "\x1b[" in shown and "━" in shown and "inner" in shown and "step/s" in shown and "loss 0.5" in shown
+    assert all(f"said {i}" in shown for i in range(3)) and "outer 3/3" in shown
+    assert "a [b]" in shown and "12.25" in shown and "─" in shown
+
+
+def test_help_is_drawn_on_a_terminal_and_plain_elsewhere() -> None:
+    drawn = terminal("-m", "embprobe", "extract", "--help")
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m|│", "", drawn).split())
+    assert "╭" in drawn and "--encoder" in words and "[default: f16]" in words and "pixels[:PATCH]" in words
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    plain = subprocess.run(
+        [sys.executable, "-m", "embprobe", "extract", "--help"], capture_output=True, text=True, env=environment
+    ).stdout
+    assert "╭" not in plain and "\x1b" not in plain and "--encoder" in plain

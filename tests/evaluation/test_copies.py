@@ -50,7 +50,10 @@ def test_the_ratio_of_shifted_gaussians_is_that_of_their_squared_shifts() -> Non
     estimate = over_floor(standard(0) + along(3.0), standard(1), standard(2) + along(1.5))
     assert estimate.value == pytest.approx(4.0, rel=1e-3)
     assert estimate.ends is not None and estimate.ends[0] < 4.0 < estimate.ends[1]
-    assert {side: len(values) for side, values in (estimate.jackknife or {}).items()} == {"samples": 20, "reference": 20}
+    assert {side: len(values) for side, values in (estimate.jackknife or {}).items()} == {
+        "samples": 20,
+        "reference": 20,
+    }
 
 
 def test_the_ratio_of_scaled_gaussians_is_that_of_their_closed_forms() -> None:
@@ -109,7 +112,10 @@ def pictures(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("size", "real", "compared"),
-    [((16, 16), (16, 16), (16, 16)), ((16, 16), (40, 40), (16, 16)), ((64, 32), (48, 48), (32, 16)), ((64, 64), (64, 64), (32, 32))],
+    [
+        *(((16, 16), (16, 16), (16, 16)), ((16, 16), (40, 40), (16, 16))),
+        *(((64, 32), (48, 48), (32, 16)), ((64, 64), (64, 64), (32, 32))),
+    ],
 )  # fmt: skip
 def test_pixels_are_compared_at_the_samples_size_and_at_most_32(
     size: tuple[int, int], real: tuple[int, int], compared: tuple[int, int]

@@ -23,9 +23,9 @@ def deviations(width: int) -> Tensor:
 
 def cloud(count: int, width: int, seed: int, shift: float, scale: float) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, width, generator=generator, dtype=torch.float64) * deviations(width) * scale + shift * deviations(
+    return torch.randn(count, width, generator=generator, dtype=torch.float64) * deviations(
         width
-    )
+    ) * scale + shift * deviations(width)
 
 
 def kernel_truth(width: int, shift: float, scale: float) -> float:
