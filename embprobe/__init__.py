@@ -22,7 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors see; at run time names are imported when they are asked for
-    from embprobe.make import make
+    from embprobe.making import make
     from embprobe.recipe import run
     from embprobe.stages.classify import Classify
     from embprobe.stages.compress import Compress
@@ -44,7 +44,7 @@ __version__ = "0.1.0"
 
 HOMES = {
     **dict.fromkeys(("Store", "Artefact"), "store"),
-    **{"make": "make", "run": "recipe"},
+    **{"make": "making", "run": "recipe"},
     **dict.fromkeys(
         (*("Ingest", "Pretrain", "Extract", "Compress", "Diffuse", "Decode", "Classify", "Featurize", "Sample"),
          *("Measure", "Evaluate", "Probe", "Report")),

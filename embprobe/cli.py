@@ -17,7 +17,7 @@ import typer
 
 from embprobe import __version__, console, inspection, signals
 from embprobe.errors import EmbprobeError, Interrupted
-from embprobe.make import make, planned
+from embprobe.making import make, planned
 from embprobe.options import build
 from embprobe.stage import Stage, described, fields_of
 from embprobe.stages import INGEST, STAGES

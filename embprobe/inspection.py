@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from embprobe import console
 from embprobe.encoders.names import known_encoders
 from embprobe.errors import DamagedError, UserError
-from embprobe.make import repaired
+from embprobe.making import repaired
 from embprobe.stage import Stage
 from embprobe.stages import STAGES
 from embprobe.store import Artefact, Json, Store

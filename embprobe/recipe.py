@@ -13,7 +13,7 @@ import yaml
 
 from embprobe import console
 from embprobe.errors import EmbprobeError, Interrupted, UserError, did_you_mean
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.options import build
 from embprobe.stage import Make, Stage
 from embprobe.stages import INGEST, STAGES

@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny networks are slower on more
 
 from embprobe import cli, console, signals
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.store import Artefact, Store
 
 ROOT = Path(__file__).parent.parent

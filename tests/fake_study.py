@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stage import Stage, option
 from embprobe.store import Artefact, Json, Store
 

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "embprobe"
 ROOMS = (  # a file imports from rooms before its own, and from its own
     *("errors", "signals", "console", "pixels", "diffusion", "metrics", "page", "store", "data", "stage", "options"),
-    *("make", "views", "chunks", "training", "nn", "encoders", "evaluation", "study", "stages", "recipe"),
+    *("making", "views", "chunks", "training", "nn", "encoders", "evaluation", "study", "stages", "recipe"),
     *("inspection", "cli", "__main__"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -111,7 +111,7 @@ def test_no_path_inside_a_store_is_spelled_outside_of_it(path: Path) -> None:
 
 @each_file
 def test_artefacts_are_read_through_views(path: Path) -> None:
-    if {"store", "views"} & set(path.parts) or path.name in ("make.py", "inspection.py", "stage.py"):
+    if {"store", "views"} & set(path.parts) or path.name in ("making.py", "inspection.py", "stage.py"):
         return
     text = path.read_text()
     assert not re.search(r"\.inputs\[|split\s*==\s*\d", text)

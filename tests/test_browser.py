@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.report import Report
 from embprobe.store import Store
 from tests import fake_study

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.classify import Classify
 from embprobe.stages.compress import Compress
 from embprobe.stages.decode import Decode

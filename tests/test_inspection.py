@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embprobe.inspection import verify
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
 from tests.conftest import Shell

@@ -10,7 +10,7 @@ import pytest
 
 from embprobe import signals
 from embprobe.errors import Interrupted, UserError
-from embprobe.make import make, planned
+from embprobe.making import make, planned
 from embprobe.stages import STAGES
 from embprobe.stages.classify import Classify
 from embprobe.stages.decode import Decode

@@ -95,6 +95,16 @@ def test_the_zarr_lines_read_an_artefact_without_embprobe(chain: Chain) -> None:
     assert done.stdout.startswith("(40, 8, 8, 32) float16")
 
 
+def test_the_python_section_runs_as_written_in_an_empty_folder(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("EMBPROBE_STORE", None)
+    words = [sys.executable, "-c", block("python", "import embprobe")]
+    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).name == "report.html" and Path(done.stdout.strip()).stat().st_size > 10_000
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(not shutil.which("xxh128sum"), reason="xxh128sum (package xxhash) is not installed")
 def test_xxh128sum_agrees_with_every_checksum(chain: Chain) -> None:
     for stage in ("extract", "report", "diffuse"):

@@ -6,7 +6,7 @@ import pytest
 
 from embprobe import recipe as module
 from embprobe.errors import DamagedError, UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.recipe import assigned, load_recipe
 from embprobe.stage import Stage
 from embprobe.store import Artefact, Store

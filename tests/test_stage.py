@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.options import build
 from embprobe.stage import RUNTIME, fields_of
 from embprobe.stages import STAGES

@@ -7,7 +7,7 @@ import pytest
 
 from embprobe.data.sources import content_hash, open_source, read_image
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Store
 from embprobe.views import Images

@@ -5,7 +5,7 @@ import pytest
 
 from embprobe.errors import UserError
 from embprobe.evaluation.features import ImageRows, feature_set, image_sets
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.features import Featurize
 from embprobe.store import Store
 from embprobe.views import Features, Images

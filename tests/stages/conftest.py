@@ -9,7 +9,7 @@ import pytest
 
 from embprobe import signals
 from embprobe.errors import Interrupted
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stage import Stage, option
 from embprobe.store import Artefact, Store
 

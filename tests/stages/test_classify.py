@@ -4,7 +4,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.classify import Classify
 from embprobe.store import Artefact, Store
 from tests.stages.conftest import CLASSES

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stage import Stage
 from embprobe.stages.compress import Compress
 from embprobe.store import Artefact, Store

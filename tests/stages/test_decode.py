@@ -9,7 +9,7 @@ import torch
 from torchvision.models import squeezenet1_1
 
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.pixels import to_signed, to_u8
 from embprobe.stage import Stage
 from embprobe.stages.classify import Classify

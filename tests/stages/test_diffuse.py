@@ -9,7 +9,7 @@ import torch
 
 from embprobe import diffusion
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.nn.denoiser import DenoiserConfig, DenoiserTask
 from embprobe.stage import Stage
 from embprobe.stages.diffuse import Diffuse

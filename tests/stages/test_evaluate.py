@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stage import Stage, option
 from embprobe.stages.classify import Classify
 from embprobe.stages.evaluate import Evaluate

@@ -7,7 +7,7 @@ import torch
 from embprobe import signals
 from embprobe.encoders.load import load_encoder
 from embprobe.errors import Interrupted
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages import extract
 from embprobe.stages.extract import Extract
 from embprobe.store import Store

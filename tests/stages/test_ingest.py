@@ -16,7 +16,7 @@ from PIL import Image
 from embprobe import signals
 from embprobe.data import sources
 from embprobe.errors import Interrupted, UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
 

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.pretrain import Pretrain
 from embprobe.store import Store
 from tests import tiny

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.metrics.probes import Normal, explained, kernel_predictions, linear_probe, nearest_votes, tuned_ridge
 from embprobe.stages.extract import Extract
 from embprobe.stages.ingest import Ingest

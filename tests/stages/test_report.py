@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stages.evaluate import Evaluate
 from embprobe.stages.probe import Probe
 from embprobe.stages.report import Report

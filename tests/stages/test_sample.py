@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from embprobe.errors import UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.stage import Stage
 from embprobe.stages import sample as module
 from embprobe.stages.decode import Decode

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embprobe.errors import DamagedError, MachineError, UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.store import Artefact, Store, digest
 from tests.tiny import Child, Toy
 

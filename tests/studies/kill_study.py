@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from embprobe.make import make, planned
+from embprobe.making import make, planned
 from embprobe.stage import Stage
 from embprobe.stages.classify import Classify
 from embprobe.stages.compress import Compress

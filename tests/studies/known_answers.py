@@ -19,7 +19,7 @@ from embprobe.evaluation.copies import PIXELS
 from embprobe.evaluation.figures import figures, swapped
 from embprobe.evaluation.judges import Judge, load_judge
 from embprobe.evaluation.output import JudgeOutput
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.memorisation import COPY, K, Memorisation, Near, memorisation
 from embprobe.metrics.scores import class_shares, confusion, total_variation

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from embprobe import signals
 from embprobe.errors import Interrupted, MachineError, UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.store import Artefact, Folder, Store
 from embprobe.training import engine
 from embprobe.training.device import device_of, mix

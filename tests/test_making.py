@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embprobe import make as module
+from embprobe import making as module
 from embprobe import signals
 from embprobe.errors import Interrupted, UserError
-from embprobe.make import make
+from embprobe.making import make
 from embprobe.store import Array, Store
 from tests.conftest import Shell
 from tests.tiny import Child, Toy
