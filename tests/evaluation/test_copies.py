@@ -113,10 +113,12 @@ def pictures(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("size", "real", "compared"),
     [
-        *(((16, 16), (16, 16), (16, 16)), ((16, 16), (40, 40), (16, 16))),
-        *(((64, 32), (48, 48), (32, 16)), ((64, 64), (64, 64), (32, 32))),
+        ((16, 16), (16, 16), (16, 16)),
+        ((16, 16), (40, 40), (16, 16)),
+        ((64, 32), (48, 48), (32, 16)),
+        ((64, 64), (64, 64), (32, 32)),
     ],
-)  # fmt: skip
+)
 def test_pixels_are_compared_at_the_samples_size_and_at_most_32(
     size: tuple[int, int], real: tuple[int, int], compared: tuple[int, int]
 ) -> None:

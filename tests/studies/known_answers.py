@@ -27,14 +27,14 @@ from embprobe.pixels import resized
 from embprobe.stages.classify import Classify
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Store
-from embprobe.views import Images
+from embprobe.views import Images, blocks
 
-FAILED = []
+FAILED: list[str] = []
 
 
-def told(name: str, right: bool, **found: object) -> None:
+def check(name: str, right: bool, **values: object) -> None:
     """Prints a known answer."""
-    print(json.dumps({"answer": name, "right": bool(right), **found}, default=float), flush=True)
+    print(json.dumps({"answer": name, "right": bool(right), **values}, default=float), flush=True)
     if not right:
         FAILED.append(name)
 
@@ -47,66 +47,68 @@ class Data:
         chosen = store.lookup(judge) if judge else make(Classify(images=artefact), store)
         assert chosen is not None
         self.judge: Judge = load_judge(chosen)
-        images = Images(artefact)
-        self.images = images.array.read()
-        self.label = torch.from_numpy(images.labels).long()
+        view = Images(artefact)
+        self.images, labels = view.array.read(), view.labels
+        assert labels is not None
+        self.label = torch.from_numpy(labels).long()
         rng = np.random.default_rng(0)
-        self.train, self.held = rng.permutation(images.train), rng.permutation(images.held_out)
-        self.seen = self.look(self.images)
+        self.train, self.held = (rng.permutation(rows) for rows in (view.train, view.held_out))
+        self.output = self.judged(self.images)
         self.count = min(count, len(self.train), len(self.held))
 
-    def look(self, images: np.ndarray) -> JudgeOutput:
-        seen = [self.judge(images[i : i + 128], "cpu") for i in range(0, len(images), 128)]
-        return JudgeOutput(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+    def judged(self, images: np.ndarray) -> JudgeOutput:
+        """What the judge sees in images, a batch after the other."""
+        outputs = [self.judge(images[rows], "cpu") for rows in blocks(np.arange(len(images)), 128)]
+        probabilities = [output.probabilities for output in outputs if output.probabilities is not None]
+        return JudgeOutput(torch.cat([output.features for output in outputs]), torch.cat(probabilities))
 
     def of(self, rows: np.ndarray) -> JudgeOutput:
-        features, probabilities = self.seen
-        assert probabilities is not None
-        return JudgeOutput(features[rows], probabilities[rows])
+        return JudgeOutput(self.output.features[rows], self.probabilities(rows))
+
+    def probabilities(self, rows: np.ndarray) -> Tensor:
+        assert self.output.probabilities is not None
+        return self.output.probabilities[rows]
 
 
 def brief(estimates: dict[str, Estimate]) -> dict[str, float]:
-    return {k: round(v.value, 4) for k, v in estimates.items()}
+    return {key: round(estimate.value, 4) for key, estimate in estimates.items()}
 
 
 def against_itself(data: Data) -> None:
     x = data.of(data.held[: data.count])
-    found = brief(figures(x, x, 3, errors=False))
-    exact = all(found[k] == 1 for k in ("precision", "recall", "coverage")) and found["tv"] == 0
-    told("a set against itself", exact and abs(found["fd"]) < 1e-3 and found["kid"] <= 0, n=data.count, **found)
+    values = brief(figures(x, x, 3, errors=False))
+    exact = all(values[k] == 1 for k in ("precision", "recall", "coverage")) and values["tv"] == 0
+    check("a set against itself", exact and abs(values["fd"]) < 1e-3 and values["kid"] <= 0, n=data.count, **values)
 
 
 def dropped_classes(data: Data) -> None:
     """Half of the training images tells the judge's confusion, which foretells the shares of the others' first classes."""
     total = int(data.label.max()) + 1
     half = len(data.train) // 2
-    judged = {key: data.of(rows)[1].argmax(1) for key, rows in (("told", data.train[:half]), ("held", data.held))}
-    matrix = confusion(data.label[data.train[:half]], judged["told"], total).double()
+    known, held = (data.probabilities(rows).argmax(1) for rows in (data.train[:half], data.held))
+    matrix = confusion(data.label[data.train[:half]], known, total).double()
     matrix /= matrix.sum(1, keepdim=True)
     rows = data.train[half:]
     rows = rows[(data.label[rows] < total // 2).numpy()][: data.count]
     kept = class_shares(data.label[rows], total)
-    foretold = total_variation(kept @ matrix, class_shares(judged["held"], total))
+    foretold = total_variation(kept @ matrix, class_shares(held, total))
     tv = figures(data.of(rows), data.of(data.held[: len(rows)]), 3)["tv"]
-    right = tv.low <= foretold <= tv.high
-    told(
-        "half of the classes dropped",
-        right,
-        n=len(rows),
-        foretold=foretold,
-        **{k: getattr(tv, k) for k in ("value", "low", "high")},
-    )
+    assert tv.ends is not None
+    right, values = tv.ends[0] <= foretold <= tv.ends[1], {"value": tv.value, "low": tv.low, "high": tv.high}
+    check("half of the classes dropped", right, n=len(rows), foretold=foretold, **values)
 
 
 def swapped_labels(data: Data, pair: tuple[int, int] = (2, 5)) -> None:
     rows = data.held[: data.count]
-    asked, judged = data.label[rows].clone(), data.of(rows)[1].argmax(1)
+    asked, judged = data.label[rows].clone(), data.probabilities(rows).argmax(1)
     total = int(data.label.max()) + 1
     plain = swapped(confusion(asked, judged, total).tolist())
     first, second = asked == pair[0], asked == pair[1]
     asked[first], asked[second] = pair[1], pair[0]
-    found = swapped(confusion(asked, judged, total).tolist())
-    told("labels of two classes swapped", found == [pair] and not plain, n=len(rows), flagged=found, unswapped=plain)
+    flagged = swapped(confusion(asked, judged, total).tolist())
+    check(
+        "labels of two classes swapped", flagged == [pair] and not plain, n=len(rows), flagged=flagged, unswapped=plain
+    )
 
 
 class Distances:
@@ -118,16 +120,17 @@ class Distances:
         self.squared = (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).float()
 
     def near(self, places: np.ndarray, rows: np.ndarray) -> Near:
-        found = self.squared[torch.from_numpy(places)][:, torch.from_numpy(rows)].topk(K, dim=1, largest=False).indices
-        chosen = torch.from_numpy(rows)[found]
+        squared = self.squared[torch.from_numpy(places)][:, torch.from_numpy(rows)]
+        nearest = squared.topk(K, dim=1, largest=False).indices
+        chosen = torch.from_numpy(rows)[nearest]
         exact = [
             (self.points[c].double() - self.queries[q].double()).square().sum(1).sqrt()
             for q, c in zip(places.tolist(), chosen, strict=True)
         ]
         distance, order = torch.stack(exact).sort(dim=1)
-        return Near(distance, found.gather(1, order))
+        return Near(distance, nearest.gather(1, order))
 
-    def judged(self, places: np.ndarray, train: np.ndarray, held: np.ndarray) -> Memorisation:
+    def test(self, places: np.ndarray, train: np.ndarray, held: np.ndarray) -> Memorisation:
         return memorisation(self.near(places, train), self.near(places, held), len(train), len(held))
 
 
@@ -137,25 +140,23 @@ def pixel_vectors(images: np.ndarray) -> Tensor:
 
 def copying(data: Data) -> None:
     """Held-out images as samples, among them copies; rows of the matrices are all images."""
-    everything = {"pixels": pixel_vectors(data.images), "judge": data.seen[0]}
+    everything = {"pixels": pixel_vectors(data.images), "judge": data.output.features}
     fresh, copied = round(0.95 * data.count), data.count - round(0.95 * data.count)
     for space, vectors in everything.items():
         distances = Distances(vectors, vectors)
-        mixed = distances.judged(
-            np.concatenate([data.held[:fresh], data.train[:copied]]), data.train, data.held[fresh:]
-        )
+        mixed = distances.test(np.concatenate([data.held[:fresh], data.train[:copied]]), data.train, data.held[fresh:])
         called = mixed.ratio <= COPY
         hits, calls = int(called[fresh:].sum()), int(called.sum())
         right = mixed.p < 0.01 and hits >= 0.95 * copied and hits >= 0.95 * calls
-        told(
+        check(
             f"5 % copies, {space}", right, n=data.count, p=mixed.p, recall=hits / copied, precision=hits / max(1, calls)
         )
         values = []
         for seed in range(100):
             held = np.random.default_rng(seed).permutation(data.held)
-            values.append(distances.judged(held[:fresh], data.train, held[fresh:]).p)
+            values.append(distances.test(held[:fresh], data.train, held[fresh:]).p)
         above = sum(p > 0.05 for p in values)
-        told(f"held-out images, {space}", above >= 90, n=fresh, seeds_above=above, least=min(values))
+        check(f"held-out images, {space}", above >= 90, n=fresh, seeds_above=above, least=min(values))
 
 
 def altered(data: Data) -> None:
@@ -168,20 +169,22 @@ def altered(data: Data) -> None:
         noisy = real + rng.normal(0, 8 * strength, real.shape)
         for kind, changed in (("blur", gaussian_filter(real, (0, strength, strength, 0))), ("noise", noisy)):
             images = changed.round().clip(0, 255).astype(np.uint8)
-            seen = data.look(images)
-            grown[kind].append(brief(figures(seen, data.of(data.train[: data.count]), 3, errors=False)))
+            output = data.judged(images)
+            grown[kind].append(brief(figures(output, data.of(data.train[: data.count]), 3, errors=False)))
             for space, ours, theirs in (
                 ("pixels", pixel_vectors(images), pixel_vectors(data.images)),
-                ("judge", seen[0], data.seen[0]),
+                ("judge", output.features, data.output.features),
             ):
-                found = Distances(ours, theirs).judged(np.arange(len(rows)), data.train, rest)
-                right = found.p > 0.05 and found.share[0] < 0.01
-                told(f"{kind} {strength:g}, {space}: no copies", right, n=len(rows), p=found.p, copies=found.copies)
-    for kind, found in grown.items():
+                result = Distances(ours, theirs).test(np.arange(len(rows)), data.train, rest)
+                right = result.p > 0.05 and result.share[0] < 0.01
+                check(f"{kind} {strength:g}, {space}: no copies", right, n=len(rows), p=result.p, copies=result.copies)
+    for kind, steps in grown.items():
         for metric in ("fd", "kid"):
-            values = [f[metric] for f in found]
-            told(f"{metric} grows with {kind}", values == sorted(values), values=values)
-        print(json.dumps({kind: [{k: f[k] for k in ("precision", "recall", "density", "coverage")} for f in found]}))
+            values = [step[metric] for step in steps]
+            check(f"{metric} grows with {kind}", values == sorted(values), values=values)
+        print(
+            json.dumps({kind: [{k: step[k] for k in ("precision", "recall", "density", "coverage")} for step in steps]})
+        )
 
 
 def main() -> int:

@@ -1,0 +1,42 @@
+"""Estimates survive JSON, and say what they lack."""
+
+import json
+import math
+import subprocess
+import sys
+
+from embprobe.metrics.estimate import Estimate
+
+FULL = Estimate(1.5, 1.0, 2.0, 0.5, {"samples": [1.4, 1.6], "reference": [1.5]}, False, {"count": 7})
+
+
+def test_an_estimate_comes_back_from_json() -> None:
+    again = Estimate.of(json.loads(json.dumps(FULL.json())))
+    assert again == FULL and again.jackknife == FULL.jackknife and again.facts == {"count": 7}
+
+
+def test_the_jackknife_can_stay_behind() -> None:
+    assert FULL.json().keys() - FULL.json(jackknife=False).keys() == {"jackknife"}
+
+
+def test_what_is_not_there_is_none() -> None:
+    bare = Estimate.of({"value": 2.0})
+    assert (
+        bare == Estimate(2.0) and bare.ends is None and bare.floor is None and bare.jackknife is None and bare.reliable
+    )
+    assert bare.json() == {"value": 2.0, "low": None, "high": None, "floor": None}
+    assert Estimate(1.0, low=0.5).ends is None and Estimate(1.0, 0.5, 1.5).ends == (0.5, 1.5)
+
+
+def test_an_estimate_that_is_reliable_does_not_say_so() -> None:
+    assert "reliable" not in Estimate(1.0).json() and Estimate(1.0, reliable=False).json()["reliable"] is False
+
+
+def test_the_table_and_estimates_need_neither_torch_nor_numpy() -> None:
+    without = "import sys; sys.modules['torch'] = sys.modules['numpy'] = None; "
+    code = without + "import embprobe.metrics.estimate, embprobe.metrics.table"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_not_a_number_is_written_as_it_is_for_the_store_to_make_null() -> None:
+    assert math.isnan(Estimate(math.nan).json()["value"])
