@@ -50,14 +50,14 @@ def frechet_jackknife(x_ND: Tensor, y_MD: Tensor, groups_N: Tensor, groups: int)
     few = len(x_ND) < len(root)
     squares = torch.cat([(rows.double() - centre).square().sum(1) for rows in torch.split(x_ND, ROWS)])
     crosses = (_crosses_of_few if few else _crosses_of_many)(x_ND, centre, root, groups_N, groups)
-    trace_y, found = root.square().sum(), []
+    trace_y, distances = root.square().sum(), []
     for g, cross in enumerate(crosses):
         out = groups_N == g
         n = len(x_ND) - int(out.sum())
         shift = -(x_ND[out].double() - centre).sum(0) / max(1, n)  # of the mean of those left
         trace_x = (squares.sum() - squares[out].sum() - n * shift.square().sum()) / max(1, n - 1)
-        found.append(float((centre + shift - mean_y).square().sum() + trace_x + trace_y - 2 * cross))
-    return found
+        distances.append(float((centre + shift - mean_y).square().sum() + trace_x + trace_y - 2 * cross))
+    return distances
 
 
 def frechet_infinity(x_ND: Tensor, y_MD: Tensor, seed: int = 0) -> float:

@@ -18,10 +18,10 @@ def wilson(successes: int, count: int, z: float = Z95) -> tuple[float, float]:
         return (0.0, 1.0)
     share = successes / count
     centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    low = 0.0 if successes == 0 else (centre - spread) / scale
-    return (low, 1.0 if successes == count else (centre + spread) / scale)
+    low = 0.0 if successes == 0 else (centre - half) / scale
+    return (low, 1.0 if successes == count else (centre + half) / scale)
 
 
 def group_of(count: int, groups: int, seed: int = 0) -> Tensor:

@@ -46,11 +46,11 @@ def kernel_jackknife(x_ND: Tensor, y_MD: Tensor, groups_N: Tensor, groups: int) 
     """
     m, groups_N = len(y_MD), groups_N.to(x_ND.device)
     within, across, within_y = _within(x_ND), _across(x_ND, y_MD), _within(y_MD).sum() / (m * (m - 1))
-    found = []
+    distances = []
     for g in range(groups):
         out = groups_N == g
         n = len(x_ND) - int(out.sum())
         xx = within.sum() - 2 * within[out].sum() + _within(x_ND[out]).sum()
         xy = across.sum() - across[out].sum()
-        found.append(float(xx / (n * (n - 1)) + within_y - 2 * xy / (n * m)))
-    return found
+        distances.append(float(xx / (n * (n - 1)) + within_y - 2 * xy / (n * m)))
+    return distances

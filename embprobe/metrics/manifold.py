@@ -42,8 +42,8 @@ def compare(real_ND: Tensor, made_MD: Tensor, k: int = 3) -> Comparison:
 
 def precision_recall(real_ND: Tensor, made_MD: Tensor, k: int = 3) -> tuple[Tensor, Tensor]:
     """For each sample whether it lies in the real manifold (M,), and for each real image whether in the samples' (N,)."""
-    found = compare(real_ND, made_MD, k)
-    return found.precise, found.recalled
+    comparison = compare(real_ND, made_MD, k)
+    return comparison.precise, comparison.recalled
 
 
 def neighbours(x_ND: Tensor, k: int) -> Tensor:

@@ -35,9 +35,9 @@ def nearest(queries_MD: Tensor, blocks: Iterable[Tensor], k: int = K) -> Near:
     first = 0
     for block in blocks:
         points = (block - centre).float()
-        found = [_within(part, points, k) for part in torch.split(queries, QUERIES)]
-        distance = torch.cat([best.distance, torch.cat([d for d, _ in found])], 1)
-        row = torch.cat([best.row, torch.cat([r for _, r in found]) + first], 1)
+        parts = [_within(part, points, k) for part in torch.split(queries, QUERIES)]
+        distance = torch.cat([best.distance, torch.cat([d for d, _ in parts])], 1)
+        row = torch.cat([best.row, torch.cat([r for _, r in parts]) + first], 1)
         order = distance.argsort(dim=1, stable=True)[:, :k]
         best = Near(distance.gather(1, order), row.gather(1, order))
         first += len(block)
@@ -84,8 +84,8 @@ def memorisation(train: Near, held: Near, train_count: int, held_count: int) -> 
     row = torch.cat([train.row, held.row + train_count], 1).gather(1, order)
     mine, is_train = row[:, 0], row[:, 0] < train_count
     shared = torch.bincount(mine).double()
-    spread = math.sqrt(expected * (1 - expected) * float(shared.square().sum()))
-    p_all = float(norm.sf((float(is_train.sum()) - expected * len(mine)) / spread))
+    deviation = math.sqrt(expected * (1 - expected) * float(shared.square().sum()))
+    p_all = float(norm.sf((float(is_train.sum()) - expected * len(mine)) / deviation))
 
     fifth = distance[:, min(K, distance.shape[1]) - 1]
     stands_out = distance[:, 0] / fifth.clamp_min(1e-300)

@@ -161,11 +161,11 @@ class Normal:
 
     def join(self, other: "Normal") -> "Normal":
         """The sums of both."""
-        found = Normal(len(self.x), len(self.y), str(self.x.device))
-        found.count = self.count + other.count
+        total = Normal(len(self.x), len(self.y), str(self.x.device))
+        total.count = self.count + other.count
         for name in ("x", "y", "xx", "xy", "yy"):
-            setattr(found, name, getattr(self, name) + getattr(other, name))
-        return found
+            setattr(total, name, getattr(self, name) + getattr(other, name))
+        return total
 
     def centred(self) -> tuple[Tensor, Tensor]:
         """XᵀX and Xᵀy about the means."""

@@ -127,8 +127,8 @@ def _step(span: float) -> float:
 def _ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 times powers of ten within a range of exponents; the powers alone where there are many."""
     powers = range(math.floor(low), math.ceil(high) + 1)
-    found = [m * 10.0**p for p in powers for m in (1, 2, 5)]
-    shown = [v for v in found if low - 1e-6 <= math.log10(v) <= high + 1e-6]
+    candidates = [m * 10.0**p for p in powers for m in (1, 2, 5)]
+    shown = [v for v in candidates if low - 1e-6 <= math.log10(v) <= high + 1e-6]
     return shown if len(shown) <= 7 else [v for v in shown if math.log10(v) == round(math.log10(v))]
 
 

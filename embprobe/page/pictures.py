@@ -43,9 +43,9 @@ def webp(image_HWC: "np.ndarray", columns: int) -> tuple[bytes, tuple[int, int]]
     widest = columns * (LARGEST + 2) - 2
     if image.width > widest:
         image = image.resize((widest, round(image.height * widest / image.width)), Image.Resampling.LANCZOS)
-    found = []
+    encoded = []
     for options in ({"lossless": True, "quality": 50}, {"quality": QUALITY}):
         buffer = io.BytesIO()
         image.save(buffer, "WEBP", method=4, **options)
-        found.append(buffer.getvalue())
-    return min(found, key=len), image.size
+        encoded.append(buffer.getvalue())
+    return min(encoded, key=len), image.size

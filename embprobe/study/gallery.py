@@ -41,7 +41,7 @@ class Gallery:
         """A grid of each set of samples, a class each row where classes were asked for, and one of real images."""
         import numpy as np
 
-        found = ""
+        sheets = ""
         by_class = False
         for evaluation in self.shown():
             samples = evaluation.samples
@@ -50,9 +50,9 @@ class Gallery:
             if label is not None and len(set(label)) > 1:
                 rows, beside = class_rows(label, samples.classes)
                 by_class = True
-            found += self.keep(f"samples-{caption[:40]}-{evaluation.short}", pictures(images, rows), caption, beside)
+            sheets += self.keep(f"samples-{caption[:40]}-{evaluation.short}", pictures(images, rows), caption, beside)
         words = html.text("Beside a row: the class asked for.") if by_class else ""
-        return words + html.row(found + self.real(by_class)) if found else ""
+        return words + html.row(sheets + self.real(by_class)) if sheets else ""
 
     def real(self, by_class: bool) -> str:
         """Real training images, by class if the samples are."""
@@ -81,7 +81,7 @@ class Gallery:
         """For each decoder: the same held-out images after some steps, the originals last."""
         import numpy as np
 
-        found = ""
+        sheets = ""
         for decoder in [Decoder(a) for a in self.study.all if a.stage == "decode"]:
             snapshots = decoder.snapshots
             if snapshots is None:
@@ -92,16 +92,16 @@ class Gallery:
             label = self.study.label(decoder.latents.embeddings)
             beside = (*(f"{s} steps" for s in snapshots.attrs["steps"]), "original")
             sheet = np.concatenate([*shown, real])
-            found += self.keep(f"reconstructions-{label}-{decoder.short}", sheet, label, beside, across=shown.shape[1])
-        return html.row(found)
+            sheets += self.keep(f"reconstructions-{label}-{decoder.short}", sheet, label, beside, across=shown.shape[1])
+        return html.row(sheets)
 
     def neighbours(self) -> str:
         """For each set of samples and each space: the samples most like copies above their training images."""
-        found = ""
+        sheets = ""
         for evaluation in self.shown():
             for space, test in evaluation.copies.items():
-                found += self.worst(evaluation, space, test)
-        return html.row(found)
+                sheets += self.worst(evaluation, space, test)
+        return html.row(sheets)
 
     def worst(self, evaluation: Evaluation, space: str, test: Json) -> str:
         """The pairs that are nearest for what held-out images would lead one to expect."""
@@ -138,6 +138,6 @@ def pictures(images: Array, rows: "np.ndarray") -> "np.ndarray":
     """Images of these rows, white for -1."""
     import numpy as np
 
-    found = images.take(np.maximum(rows, 0)).copy()
-    found[rows < 0] = 255
-    return found
+    shown = images.take(np.maximum(rows, 0)).copy()
+    shown[rows < 0] = 255
+    return shown

@@ -63,13 +63,13 @@ class JudgeReport:
 
 def judges(study: Study) -> list[JudgeReport]:
     """Every judge, the first one given first."""
-    found = []
+    judge_reports = []
     for name in study.judges or [NOBODY]:
         mine = study.once(name)
         reports, labels = [e.judges[name] for e in mine], [study.name(e.samples) for e in mine]
         accuracy = reports[0].get("accuracy") if reports else None
-        found.append(JudgeReport(name, accuracy, study.rows(name), labels, reports, [e.protocol for e in mine]))
-    return found
+        judge_reports.append(JudgeReport(name, accuracy, study.rows(name), labels, reports, [e.protocol for e in mine]))
+    return judge_reports
 
 
 def readers(study: Study) -> JudgeReport:
@@ -79,16 +79,16 @@ def readers(study: Study) -> JudgeReport:
 
 def answers(judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> list[tuple[str, list[Sentence]]]:
     """A heading and its sentences for each judge and way of drawing, then for what readers find in embeddings."""
-    found = []
+    sections = []
     for judge in judged:
         for how, group in judge.groups.items():
             drawn = f"Samples {how}" if how else "Samples"
-            found.append(
+            sections.append(
                 (f"{drawn}, judged by {judge.name}{' ⚠' if judge.weak or judge.probed else ''}", verdict.answer(group))
             )
     for group in verdict.groups(embeddings).values():
-        found.append(("Embeddings, by simple readers on held-out images", verdict.answer(group)))
-    return [(heading, said) for heading, said in found if said]
+        sections.append(("Embeddings, by simple readers on held-out images", verdict.answer(group)))
+    return [(heading, said) for heading, said in sections if said]
 
 
 def cautions(study: Study, judged: Sequence[JudgeReport]) -> list[str]:
@@ -110,7 +110,7 @@ def cautions(study: Study, judged: Sequence[JudgeReport]) -> list[str]:
             f"Compared rows differ in more than the encoder: {listed(study.unlike)}. A difference may come from there."
         )
     said += _copying(study)
-    total = sum(len(found) for j in (*judged, readers(study)) for found in j.differences.values())
+    total = sum(len(differences) for j in (*judged, readers(study)) for differences in j.differences.values())
     if total > 1:
         said.append(
             f"{total} differences are given at 95 % each, without correction for their number: where nothing differs, "

@@ -36,7 +36,7 @@ def tables(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
 
 def floats(rows: Sequence[Row], caption: str) -> list[str]:
     """A table for every few columns."""
-    found = []
+    parts = []
     whole = Table(rows)
     for start in range(0, len(whole.columns), WIDE):
         keys = [c.key for c in whole.columns[start : start + WIDE]]
@@ -50,19 +50,19 @@ def floats(rows: Sequence[Row], caption: str) -> list[str]:
             rule = r"\midrule " if number in table.floors and number - 1 not in table.floors and number else ""
             words = [_cell(cells[i], number in table.floors) for i in [*range(first), *(first + i for i in places)]]
             lines.append(f"{rule}{' & '.join(words)} \\\\")
-        found.append(_float("l" + "r" * (first - 1 + len(places)), lines, caption))
-    return found
+        parts.append(_float("l" + "r" * (first - 1 + len(places)), lines, caption))
+    return parts
 
 
 def difference_floats(judge: JudgeReport) -> list[str]:
     """Every difference between rows drawn the same way."""
     lines = [r"drawn & figure & first & second & first $-$ second & 95\,\% interval & by \\ \midrule"]
-    for how, found in judge.differences.items():
-        for d in found:
+    for how, differences in judge.differences.items():
+        for d in differences:
             ends = f"[{d.column.text(d.low)}, {d.column.text(d.high)}]"
             size = escaped(d.column.text(d.value))
             words = [how, d.column.name, d.first, d.second]
-            bold = rf"\textbf{{{size}}}" if d.told else size
+            bold = rf"\textbf{{{size}}}" if d.significant else size
             lines.append(
                 f"{' & '.join(map(escaped, words))} & {bold} & {escaped(ends)} & {escaped(METHODS[d.method])} \\\\"
             )

@@ -14,10 +14,12 @@ def provenance(study: Study) -> str:
     """Every artefact behind the page, in the order it was made, with the command that makes it again."""
     everything = sorted(study.all, key=lambda a: a.manifest["finished"])
     rows = []
-    for made in everything:
-        facts, seconds, size = made.manifest, made.manifest["seconds"], made.manifest["bytes"]
+    for artefact in everything:
+        facts, seconds, size = artefact.manifest, artefact.manifest["seconds"], artefact.manifest["bytes"]
         costs = [Cell(console.duration(seconds), sort=seconds), Cell(console.size(size), sort=size)]
-        rows.append([Cell(made.stage), Cell(made.fingerprint), *costs, Cell(facts["host"]), Cell(facts["finished"])])
+        rows.append(
+            [Cell(artefact.stage), Cell(artefact.fingerprint), *costs, Cell(facts["host"]), Cell(facts["finished"])]
+        )
     commands = "\n".join(command(a) for a in everything)
     versions = "  ".join(f"{k} {v}" for k, v in everything[-1].manifest["versions"].items() if v)
     caption = "Everything behind this page, in the order it was made"

@@ -28,49 +28,49 @@ def answer_section(study: Study, judged: Sequence[JudgeReport], embeddings: Sequ
     """Who wins where, by how much, and what can't be concluded."""
     from html import escape
 
-    found = judging.answers(judged, embeddings)
-    said = ""
-    for heading, sentences in found:
-        said += html.heading(heading)
-        said += "".join(f"<p><strong>{escape(s.subject)}</strong> {escape(s.rest)}</p>" for s in sentences)
-    if said:
-        said = html.text("Square brackets: 95 % interval of the difference.") + said
-        said = f'<div class="answer">{said}</div>'
-    left = judging.cautions(study, judged)
-    return said + (html.heading("What can't be concluded") + html.bullets(left) if left else "")
+    answers = judging.answers(judged, embeddings)
+    content = ""
+    for heading, sentences in answers:
+        content += html.heading(heading)
+        content += "".join(f"<p><strong>{escape(s.subject)}</strong> {escape(s.rest)}</p>" for s in sentences)
+    if content:
+        content = html.text("Square brackets: 95 % interval of the difference.") + content
+        content = f'<div class="answer">{content}</div>'
+    cautions = judging.cautions(study, judged)
+    return content + (html.heading("What can't be concluded") + html.bullets(cautions) if cautions else "")
 
 
 def comparison(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     """A table for each judge, one of the embeddings, every difference, and how the figures were taken."""
-    found = ""
+    content = ""
     for judge in judged:
         if judge.rows:
             table = Table(judge.rows)
-            found += html.table(table.headers, table.cells, caption=judge.caption, floors=table.floors)
+            content += html.table(table.headers, table.cells, caption=judge.caption, floors=table.floors)
     if reading.rows:
         table = Table(reading.rows)
-        found += html.table(table.headers, table.cells, caption=reading.caption)
-    found += html.text(
+        content += html.table(table.headers, table.cells, caption=reading.caption)
+    content += html.text(
         "± is half of a 95 % interval over images. Bold: best of the rows drawn the same way. Below the line: floors, real "
         "held-out images and what the decoder makes of them, each in the place of samples."
     )
     parts = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
-    found += html.download("Download all figures as CSV", "table.csv", csv_text(parts))
-    found += html.folded("All differences", "".join(difference_table(j) for j in (*judged, reading)))
-    return found + html.folded("How the figures were taken", protocol(judged))
+    content += html.download("Download all figures as CSV", "table.csv", csv_text(parts))
+    content += html.folded("All differences", "".join(difference_table(j) for j in (*judged, reading)))
+    return content + html.folded("How the figures were taken", protocol(judged))
 
 
 def difference_table(judge: JudgeReport) -> str:
     """Every pair of rows drawn the same way, in every figure."""
     rows = []
-    for how, found in judge.differences.items():
-        for d in found:
+    for how, differences in judge.differences.items():
+        for d in differences:
             ends = f"[{d.column.text(d.low)}, {d.column.text(d.high)}]"
-            told = (d.first if d.first_better else d.second) if d.told else "can't be told"
-            told = told if d.column.higher is not None or not d.told else "differ"
-            size = Cell(d.column.text(d.value), best=d.told, sort=d.value)
-            rows.append([Cell(d.column.name), Cell(how), Cell(d.first), Cell(d.second), size, Cell(ends, sort=d.low), Cell(told),
-                         Cell(METHODS[d.method])])  # fmt: skip
+            better = (d.first if d.first_better else d.second) if d.significant else "can't be told"
+            better = better if d.column.higher is not None or not d.significant else "differ"
+            size = Cell(d.column.text(d.value), best=d.significant, sort=d.value)
+            who = [Cell(d.column.name), Cell(how), Cell(d.first), Cell(d.second)]
+            rows.append([*who, size, Cell(ends, sort=d.low), Cell(better), Cell(METHODS[d.method])])
     headers = ["figure", "drawn", "first", "second", "first − second", "95 % interval", "better", "interval by"]
     return html.table(headers, rows, caption=judge.caption) if rows else ""
 
@@ -79,8 +79,8 @@ def protocol(judged: Sequence[JudgeReport]) -> str:
     """What every evaluation says of its own protocol, once."""
     from html import escape
 
-    told = {str(k): v for j in judged for p in j.protocols for k, v in p.items()}
-    words = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_words(v))}</dd>" for k, v in told.items())
+    facts = {str(k): v for j in judged for p in j.protocols for k, v in p.items()}
+    words = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_words(v))}</dd>" for k, v in facts.items())
     return f"<dl>{words}</dl>" if words else ""
 
 
@@ -89,7 +89,7 @@ def protocol(judged: Sequence[JudgeReport]) -> str:
 
 def curve_charts(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], out: Artefact) -> str:
     """A chart of each figure over training."""
-    found = ""
+    charts = ""
     for key, lines in series.items():
         drawn = {
             name: [(p.epochs, p.estimate.value, p.estimate.low, p.estimate.high) for p in line]
@@ -98,21 +98,21 @@ def curve_charts(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], 
         chart = curves(drawn, "epochs (images seen ÷ training images)", METRIC[key].name)
         if chart:
             out.write_bytes(f"figures/curve-{key}.svg", svg_file(chart))
-            found += chart
-    return (html.text(judge.caption) + html.row(found, large=True)) if found else ""
+            charts += chart
+    return (html.text(judge.caption) + html.row(charts, large=True)) if charts else ""
 
 
-def curve_table(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], told: dict[str, Json]) -> str:
+def curve_table(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], summary: dict[str, Json]) -> str:
     """Areas and epochs until the target, and a word on points of different counts."""
-    if not told["rows"]:
+    if not summary["rows"]:
         return ""
-    keys = [k for k, span in told["spans"].items() if span]
+    keys = [k for k, span in summary["spans"].items() if span]
     headers = ["encoder", *(f"mean {METRIC[k].header}" for k in keys)]
-    headers += [f"epochs until FD ≤ {told['target']:.1f}"] if told["target"] is not None else []
+    headers += [f"epochs until FD ≤ {summary['target']:.1f}"] if summary["target"] is not None else []
     rows = []
-    for name, mine in told["rows"].items():
+    for name, mine in summary["rows"].items():
         line = [Cell(name), *(_number(METRIC[k], mine.get(f"{k}_area")) for k in keys)]
-        if told["target"] is not None:
+        if summary["target"] is not None:
             until = mine.get("epochs_until")
             line.append(Cell("not reached") if until is None else Cell(f"{until:.2f}", sort=until))
         rows.append(line)
@@ -130,34 +130,34 @@ def curve_table(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], t
 
 def classes(judged: Sequence[JudgeReport]) -> str:
     """Asked against judged class, and each class's own figures."""
-    found = ""
+    content = ""
     for judge in judged:
         tables, rows = "", []
-        for label, told in zip(judge.labels, judge.reports, strict=True):
-            tables += confusion_table(label, told, judge)
-            rows += class_lines(label, told)
+        for label, report in zip(judge.labels, judge.reports, strict=True):
+            tables += confusion_table(label, report, judge)
+            rows += class_lines(label, report)
         if tables:
-            found += html.text(
+            content += html.text(
                 "Of each class asked for (rows), the % that is judged as each class (columns, by number)."
             )
-            found += html.row(tables, large=True)
-        columns = [m.key for m in METRICS if m.per_class and any(m.key in told for _, _, told in rows)]
+            content += html.row(tables, large=True)
+        columns = [m.key for m in METRICS if m.per_class and any(m.key in facts for _, _, facts in rows)]
         if columns:
-            lines = [_class_line(label, name, told, columns) for label, name, told in rows]
+            lines = [_class_line(label, name, facts, columns) for label, name, facts in rows]
             headers = ["class", "encoder", "n", *(METRIC[k].header for k in columns)]
             table = html.table(
                 headers, lines, caption=f"Each class against its own real images; floor in brackets. {judge.caption}"
             )
-            found += html.folded(f"Figures per class ({len(lines)} rows)", table, is_open=len(lines) <= 24)
-    return found
+            content += html.folded(f"Figures per class ({len(lines)} rows)", table, is_open=len(lines) <= 24)
+    return content
 
 
-def confusion_table(label: str, told: Json, judge: JudgeReport) -> str:
+def confusion_table(label: str, report: Json, judge: JudgeReport) -> str:
     """Shares of each asked class by judged class; swapped pairs are ringed and named."""
-    table, names = told.get("confusion"), told.get("classes")
+    table, names = report.get("confusion"), report.get("classes")
     if not table or not names:
         return ""
-    swapped = {(i, j) for i, j in told.get("swapped") or []}
+    swapped = {(i, j) for i, j in report.get("swapped") or []}
     ringed = swapped | {(j, i) for i, j in swapped}
     lines = []
     for i, (name, counts) in enumerate(zip(names, table, strict=True)):
@@ -165,23 +165,23 @@ def confusion_table(label: str, told: Json, judge: JudgeReport) -> str:
         shares = [c / total if total else 0.0 for c in counts]
         cells = [Cell(f"{100 * s:.0f}", shade=s, ringed=(i, j) in ringed) for j, s in enumerate(shares)]
         lines.append([Cell(f"{i + 1} {name}"), *cells])
-    said = "; ".join(f"{names[i]} and {names[j]} look swapped" for i, j in sorted(swapped))
+    warning = "; ".join(f"{names[i]} and {names[j]} look swapped" for i, j in sorted(swapped))
     caption = f"{label}. {judge.caption}"
     headers = ["asked ╲ judged", *(str(i + 1) for i in range(len(names)))]
     drawn = html.table(headers, lines, caption=caption, sortable=False, kind="heat")
-    return f"<div>{drawn}{html.text(f'⚠ {said}.' if said else '', 'swapped')}</div>"
+    return f"<div>{drawn}{html.text(f'⚠ {warning}.' if warning else '', 'swapped')}</div>"
 
 
-def class_lines(label: str, told: Json) -> list[tuple[str, str, Json]]:
-    return [(label, name, facts) for name, facts in (told.get("per_class") or {}).items()]
+def class_lines(label: str, report: Json) -> list[tuple[str, str, Json]]:
+    return [(label, name, facts) for name, facts in (report.get("per_class") or {}).items()]
 
 
-def _class_line(label: str, name: str, told: Json, columns: Sequence[str]) -> list[Cell]:
+def _class_line(label: str, name: str, facts: Json, columns: Sequence[str]) -> list[Cell]:
     return [
         Cell(name),
         Cell(label),
-        Cell(str(told["count"]), sort=told["count"]),
-        *(_floored(METRIC[k], told.get(k)) for k in columns),
+        Cell(str(facts["count"]), sort=facts["count"]),
+        *(_floored(METRIC[k], facts.get(k)) for k in columns),
     ]
 
 
@@ -209,22 +209,22 @@ def copies_table(study: Study, judge: JudgeReport) -> str:
     return html.table(headers, rows, caption=caption) if rows else ""
 
 
-def _memory(told: Json) -> list[Cell]:
+def _memory(test: Json) -> list[Cell]:
     def share(key: str) -> Cell:
-        value = told.get(key)
+        value = test.get(key)
         return Cell("–") if value is None else Cell(f"{value:.1%}", sort=value)
 
-    p, low, high = (told.get(k) for k in ("p", "low", "high"))
+    p, low, high = (test.get(k) for k in ("p", "low", "high"))
     ends = Cell("–") if low is None or high is None else Cell(f"[{low:.1%}, {high:.1%}]", sort=low)
-    counts = [Cell(str(told.get(k, "–")), sort=told.get(k)) for k in ("train", "held_out")]
+    counts = [Cell(str(test.get(k, "–")), sort=test.get(k)) for k in ("train", "held_out")]
     known = Cell("–") if p is None else Cell(judging.pvalue(p), best=p < 0.01, sort=p)
-    copies = f"{told.get('copies', '–')} of {told.get('count', '–')}"
-    return [known, share("nearer"), share("expected"), Cell(copies, sort=told.get("copies")), ends, *counts]
+    copies = f"{test.get('copies', '–')} of {test.get('count', '–')}"
+    return [known, share("nearer"), share("expected"), Cell(copies, sort=test.get("copies")), ends, *counts]
 
 
 def factors(study: Study, out: Artefact) -> str:
     """Bars: what a linear reader finds of each planted factor, pooled and on the grid."""
-    found = ""
+    charts = ""
     for view, words in (("grid", "the whole grid"), ("pooled", "the mean token")):
         groups: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
         for probing in study.probings:
@@ -237,19 +237,19 @@ def factors(study: Study, out: Artefact) -> str:
         chart = bars(groups, f"read linearly from {words}")
         if chart:
             out.write_bytes(f"figures/factors-{view}.svg", svg_file(chart))
-            found += chart
-    return html.row(found)
+            charts += chart
+    return html.row(charts)
 
 
 # ---- cells
 
 
-def _floored(column: Metric, told: Json) -> Cell:
-    if not told or told.get("value") is None:
+def _floored(column: Metric, json: Json) -> Cell:
+    if not json or json.get("value") is None:
         return Cell("–")
-    figure = Estimate.of(told)
-    floor = "" if figure.floor is None else f" ({column.text(figure.floor)})"
-    return Cell(column.text(figure.value), f"{half_width(column, figure.ends)}{floor}".strip(), sort=figure.value)
+    estimate = Estimate.of(json)
+    floor = "" if estimate.floor is None else f" ({column.text(estimate.floor)})"
+    return Cell(column.text(estimate.value), f"{half_width(column, estimate.ends)}{floor}".strip(), sort=estimate.value)
 
 
 def _number(column: Metric, value: float | None) -> Cell:

@@ -75,14 +75,14 @@ def half_width(column: Metric, ends: tuple[float, float] | None) -> str:
 
 def merged(rows: Sequence[Row], embeddings: Sequence[Row]) -> list[Row]:
     """Rows of samples with what readers find in their embeddings; embeddings without samples come before the floors."""
-    told = {r.encoder: r for r in embeddings}
-    made = [
-        replace(r, values={**r.values, **told[r.encoder].values}) if r.encoder in told else r
+    readings = {r.encoder: r for r in embeddings}
+    drawn = [
+        replace(r, values={**r.values, **readings[r.encoder].values}) if r.encoder in readings else r
         for r in rows
         if not r.is_floor
     ]
-    alone = [r for r in embeddings if r.encoder not in {m.encoder for m in made}]
-    return [*made, *alone, *(r for r in rows if r.is_floor)]
+    alone = [r for r in embeddings if r.encoder not in {m.encoder for m in drawn}]
+    return [*drawn, *alone, *(r for r in rows if r.is_floor)]
 
 
 def csv_text(tables: Mapping[str, Sequence[Row]]) -> str:
@@ -98,8 +98,8 @@ def csv_text(tables: Mapping[str, Sequence[Row]]) -> str:
             for column in columns:
                 figure = row.values.get(column.key)
                 values += [None] * 3 if figure is None else [figure.value, figure.low, figure.high]
-            told = [row.weak, row.probed, harmless(row.label), row.count, row.kind, row.is_floor]
-            writer.writerow([harmless(judge), *told, harmless(row.how), harmless(row.seed), *values])
+            facts_of_row = [row.weak, row.probed, harmless(row.label), row.count, row.kind, row.is_floor]
+            writer.writerow([harmless(judge), *facts_of_row, harmless(row.how), harmless(row.seed), *values])
     return buffer.getvalue()
 
 

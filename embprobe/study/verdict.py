@@ -34,7 +34,7 @@ class Difference:
     method: Method
 
     @property
-    def told(self) -> bool:
+    def significant(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
 
@@ -52,24 +52,24 @@ class Difference:
         return f"{size} [{low}, {high}]"
 
     def json(self) -> dict[str, Json]:
-        facts = {k: getattr(self, k) for k in ("first", "second", "value", "low", "high", "method", "told")}
+        facts = {k: getattr(self, k) for k in ("first", "second", "value", "low", "high", "method", "significant")}
         return {"metric": self.column.key, **facts}
 
 
 def groups(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
     """Rows that may be compared: by how they were drawn, then by encoder."""
-    found: dict[str, dict[str, list[Row]]] = {}
+    by_drawing: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         if not row.is_floor:
-            found.setdefault(row.how, {}).setdefault(row.encoder, []).append(row)
-    return found
+            by_drawing.setdefault(row.how, {}).setdefault(row.encoder, []).append(row)
+    return by_drawing
 
 
 def differences(contenders: Contenders) -> list[Difference]:
     """Every pair of encoders in every figure that has an interval for both."""
     pairs = combinations(contenders.items(), 2)
-    found = [row_difference(c, (a, rows_a), (b, rows_b)) for (a, rows_a), (b, rows_b) in pairs for c in METRICS]
-    return sorted((d for d in found if d is not None), key=lambda d: METRICS.index(d.column))
+    every = [row_difference(c, (a, rows_a), (b, rows_b)) for (a, rows_a), (b, rows_b) in pairs for c in METRICS]
+    return sorted((d for d in every if d is not None), key=lambda d: METRICS.index(d.column))
 
 
 def row_difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, Sequence[Row]]) -> Difference | None:
@@ -85,23 +85,23 @@ def row_difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, S
         return None
     if not ours or not theirs or (len(counts) > 1 and not column.any_count):
         return None
-    found: tuple[float, float, float] | None
+    interval: tuple[float, float, float] | None
     method: Method
     if all(len({r.seed for r in rows}) == len(rows) > 1 for rows in (a[1], b[1])):
-        found, method = _over_seeds(ours, theirs), "seeds"
+        interval, method = _over_seeds(ours, theirs), "seeds"
     else:
         same = a[1][0].reference is not None and a[1][0].reference == b[1][0].reference
-        found, method = _over_images(ours[0], theirs[0], paired=same and not column.own_reference)
-    return None if found is None else Difference(column, a[0], b[0], *found, method)
+        interval, method = _over_images(ours[0], theirs[0], paired=same and not column.own_reference)
+    return None if interval is None else Difference(column, a[0], b[0], *interval, method)
 
 
 def _over_images(a: Estimate, b: Estimate, *, paired: bool) -> tuple[tuple[float, float, float] | None, Method]:
     from embprobe.metrics.intervals import difference as jackknifed
 
-    found = jackknifed(a.value, a.jackknife, b.value, b.jackknife, paired=paired)
-    if found is not None and ((_varies(a) and _varies(b)) or a.ends is None or b.ends is None):
+    interval = jackknifed(a.value, a.jackknife, b.value, b.jackknife, paired=paired)
+    if interval is not None and ((_varies(a) and _varies(b)) or a.ends is None or b.ends is None):
         both = paired and all("reference" in f.jackknife for f in (a, b) if f.jackknife)
-        return found, "paired" if both else "unpaired"
+        return interval, "paired" if both else "unpaired"
     if a.ends is None or b.ends is None:
         return None, "intervals"
     apart = a.value - b.value
@@ -120,11 +120,11 @@ def _over_seeds(ours: Sequence[Estimate], theirs: Sequence[Estimate]) -> tuple[f
     from embprobe.metrics.intervals import difference as jackknifed
 
     means = [sum(f.value for f in side) / len(side) for side in (ours, theirs)]
-    left = [
+    without_a_seed = [
         {"samples": [(mean * len(side) - f.value) / (len(side) - 1) for f in side]}
         for mean, side in zip(means, (ours, theirs), strict=True)
     ]
-    return jackknifed(means[0], left[0], means[1], left[1], paired=False)
+    return jackknifed(means[0], without_a_seed[0], means[1], without_a_seed[1], paired=False)
 
 
 # ---- who is ahead
@@ -153,7 +153,7 @@ def other(difference: Difference, best: str) -> str:
 
 def standings(contenders: Contenders) -> list[Standing]:
     """A standing for each figure with a direction and with an interval to every encoder that has it."""
-    found, pairs = [], differences(contenders)
+    standing_by_metric, pairs = [], differences(contenders)
     for column in METRICS:
         mine = [d for d in pairs if d.column == column]
         values = mean_values(contenders, column)
@@ -161,19 +161,19 @@ def standings(contenders: Contenders) -> list[Standing]:
             continue
         best = (max if column.higher else min)(values, key=lambda name: values[name])
         of_best = sorted((d for d in mine if best in (d.first, d.second)), key=lambda d: abs(d.value))
-        behind, tied = (tuple(d for d in of_best if d.told == told) for told in (True, False))
-        found.append(Standing(column, best, values[best], values, behind, tied))
-    return found
+        behind, tied = (tuple(d for d in of_best if d.significant == apart) for apart in (True, False))
+        standing_by_metric.append(Standing(column, best, values[best], values, behind, tied))
+    return standing_by_metric
 
 
 def mean_values(contenders: Contenders, column: Metric) -> dict[str, float]:
     """Each encoder's figure, averaged over its seeds."""
-    found = {}
+    means = {}
     for name, rows in contenders.items():
         values = [r.values[column.key].value for r in rows if column.key in r.values]
         if values:
-            found[name] = sum(values) / len(values)
-    return found
+            means[name] = sum(values) / len(values)
+    return means
 
 
 # ---- in sentences
@@ -205,14 +205,14 @@ def answer(contenders: Contenders) -> list[Sentence]:
     return said + [s for name, rows in controls.items() if (s := _control(name, rows, learned))]
 
 
-def _wins(found: Sequence[Standing]) -> list[Sentence]:
+def _wins(standings: Sequence[Standing]) -> list[Sentence]:
     clear: dict[str, list[Standing]] = {}
-    for standing in found:
+    for standing in standings:
         if not standing.tied:
             clear.setdefault(standing.best, []).append(standing)
     said = [Sentence(name, _led(of)) for name, of in sorted(clear.items(), key=lambda item: -len(item[1]))]
-    said += [_shared(s) for s in found if s.tied and s.behind]
-    return said + _open([s for s in found if s.tied and not s.behind])
+    said += [_shared(s) for s in standings if s.tied and s.behind]
+    return said + _open([s for s in standings if s.tied and not s.behind])
 
 
 def _shared(standing: Standing) -> Sentence:
@@ -230,22 +230,24 @@ def _shared(standing: Standing) -> Sentence:
 
 def _led(standings: Sequence[Standing]) -> str:
     """leads OTHER in FD (1.0 against 2.0, by 1.0 [0.5, 1.5]) and …; with several others, OTHER is the next."""
-    told, alone = [], all(s.others == 1 for s in standings)
+    clauses, alone = [], all(s.others == 1 for s in standings)
     rival = other(standings[0].behind[0], standings[0].best)
     for standing in standings:
         next_best = standing.behind[0]
         name, column = other(next_best, standing.best), standing.column
         against = column.text(standing.values[name]) if alone else f"{column.text(standing.values[name])} of {name}"
-        told.append(f"{column.in_a_sentence} ({column.text(standing.value)} against {against}, by {next_best.text()})")
+        clauses.append(
+            f"{column.in_a_sentence} ({column.text(standing.value)} against {against}, by {next_best.text()})"
+        )
     whom = rival if alone else "all the others" if standings[0].others > 2 else "both others"
-    return f"leads {whom} in {listed(told)}."
+    return f"leads {whom} in {listed(clauses)}."
 
 
 def _open(standings: Sequence[Standing]) -> list[Sentence]:
     """They can't be told apart in …"""
     if not standings:
         return []
-    told = [
+    clauses = [
         f"{s.column.in_a_sentence} ({s.best} better by {s.tied[0].text()})"
         if s.tied[0].value
         else f"{s.column.in_a_sentence} (apart by {s.tied[0].text()})"
@@ -253,20 +255,20 @@ def _open(standings: Sequence[Standing]) -> list[Sentence]:
     ]
     if all(s.others == 1 for s in standings):
         both = listed([standings[0].best, other(standings[0].tied[0], standings[0].best)])
-        return [Sentence(both, f"can't be told apart in {listed(told, last='or')}.")]
-    told = [f"{s.column.in_a_sentence} ({s.best} {s.column.text(s.value)})" for s in standings]
-    return [Sentence("", f"No other can be told from the best in {listed(told, last='or')}.")]
+        return [Sentence(both, f"can't be told apart in {listed(clauses, last='or')}.")]
+    clauses = [f"{s.column.in_a_sentence} ({s.best} {s.column.text(s.value)})" for s in standings]
+    return [Sentence("", f"No other can be told from the best in {listed(clauses, last='or')}.")]
 
 
 def _control(name: str, rows: Sequence[Row], learned: Contenders) -> Sentence | None:
     """Where a control is ahead of, or behind, every learned encoder."""
     sides: dict[bool, list[str]] = {True: [], False: []}
     for column in [c for c in METRICS if c.higher is not None]:
-        found = [row_difference(column, (name, rows), rival) for rival in learned.items()]
-        told = [d for d in found if d is not None and d.told]
-        if found and len(told) == len(found):
+        pairs = [row_difference(column, (name, rows), rival) for rival in learned.items()]
+        clear = [d for d in pairs if d is not None and d.significant]
+        if pairs and len(clear) == len(pairs):
             for ahead in (True, False):
-                if all(d.first_better == ahead for d in told):
+                if all(d.first_better == ahead for d in clear):
                     sides[ahead].append(column.in_a_sentence)
     every = "every learned encoder" if len(learned) > 1 else next(iter(learned), "")
     parts = [

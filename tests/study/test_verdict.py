@@ -55,7 +55,7 @@ def test_a_share_of_0_or_1_keeps_the_width_of_its_interval() -> None:
         Estimate(0.003, 0.001, 0.009, jackknife={"samples": around(0.003, 0.0001)}),
     )
     found = apart(row("a", recall=none), row("b", recall=some), "recall")
-    assert found.method == "intervals" and not found.told
+    assert found.method == "intervals" and not found.significant
     assert (found.low, found.high) == pytest.approx((-0.009, -0.003 + math.hypot(0.004, 0.002)))
 
 
