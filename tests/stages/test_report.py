@@ -77,7 +77,7 @@ def test_floors_are_real_images_and_reconstructions_for_every_metric(whole: Arte
 def test_machines_get_the_same(whole: Artefact) -> None:
     found = whole.read_json("table.json")
     (fd,) = [d for d in found["differences"] if (d["metric"], d["first"], d["second"]) == ("fd", "ijepa", "mae")]
-    assert fd["value"] == -8 and fd["method"] == "paired" and fd["told"] and fd["drawn"] == "by class"
+    assert fd["value"] == -8 and fd["method"] == "paired" and fd["significant"] and fd["drawn"] == "by class"
     assert found["answer"][0]["said"][0].startswith("ijepa leads mae in FD")
     assert found["curves"]["target"] == 20 and found["curves"]["rows"]["mae, by class"][
         "epochs_until"
