@@ -1,7 +1,7 @@
 """Where a page's figures come from: every artefact by its fingerprint, and the commands that make them again."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from embprobe import console
 from embprobe.page import html
@@ -12,7 +12,7 @@ from embprobe.study.reading import Study
 
 def provenance(study: Study) -> str:
     """Every artefact behind the page, in the order it was made, with the command that makes it again."""
-    everything = sorted(study.all, key=lambda a: a.manifest["finished"])
+    everything = in_order(study.all)
     rows = []
     for artefact in everything:
         facts, seconds, size = artefact.manifest, artefact.manifest["seconds"], artefact.manifest["bytes"]
@@ -26,6 +26,21 @@ def provenance(study: Study) -> str:
     table = html.table(["stage", "fingerprint", "time", "size", "host", "finished"], rows, caption=caption)
     table = html.folded(f"Fingerprints ({len(rows)} artefacts)", table)
     return table + html.folded("Commands that make it again", html.code(commands)) + html.text(versions)
+
+
+def in_order(artefacts: Sequence[Artefact]) -> list[Artefact]:
+    """By when they were finished, to the second, and each after all that it was made from."""
+    ordered: dict[Artefact, None] = {}
+
+    def place(artefact: Artefact) -> None:
+        if artefact not in ordered:
+            for source in artefact.inputs.values():
+                place(source)
+            ordered[artefact] = None
+
+    for artefact in sorted(artefacts, key=lambda a: str(a.manifest["finished"])):
+        place(artefact)
+    return list(ordered)
 
 
 def command(artefact: Artefact) -> str:
