@@ -1,20 +1,17 @@
-"""Tables: the best of what may be compared, CSV that no spreadsheet runs, LaTeX that prints what was meant."""
+"""Tables: the best of what may be compared, and CSV that no spreadsheet runs."""
 
 import csv
 import io
-import re
 
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.table import Metric
-from embprobe.study import latex
-from embprobe.study.judging import READERS, JudgeReport
 from embprobe.study.rows import Row
 from embprobe.study.table import Table, csv_text, harmless, merged
 
-LEFT = {"samples": [1.0, 2.0] * 10}
+JACKKNIFE = {"samples": [1.0, 2.0] * 10}
 ROWS = [
-    Row("a", {"fd": Estimate(10.25, 9.0, 11.5, jackknife=LEFT), "precision": Estimate(0.5)}, count=100),
-    Row("b", {"fd": Estimate(20.0, 19.0, 21.0, jackknife=LEFT), "precision": Estimate(0.6)}, count=100),
+    Row("a", {"fd": Estimate(10.25, 9.0, 11.5, jackknife=JACKKNIFE), "precision": Estimate(0.5)}, count=100),
+    Row("b", {"fd": Estimate(20.0, 19.0, 21.0, jackknife=JACKKNIFE), "precision": Estimate(0.6)}, count=100),
     Row("a", {"fd": Estimate(5.0)}, how="guidance 3", count=100),
     Row("real", {"fd": Estimate(1.0)}, kind="real", count=100),
 ]
@@ -55,17 +52,3 @@ def test_csv_has_full_precision_and_no_formulas() -> None:
 def test_numbers_have_a_true_minus_and_no_minus_zero() -> None:
     column = Metric("kid", "KID", 2, False)
     assert column.text(-0.001) == "0.00" and column.text(-1.5) == "−1.50"
-
-
-def test_latex_is_escaped_and_says_judge_and_intervals() -> None:
-    rows = [Row(r"100%_\x{[&", dict(r.values), kind=r.kind, count=r.count) if r.encoder == "b" else r for r in ROWS]
-    judge = JudgeReport("net_1", 0.5, [Row(**{**vars(r), "weak": True}) for r in rows], [], [], [])
-    found = latex.tables([judge], JudgeReport(READERS, None, [], [], [], []))
-    assert r"100\%\_\textbackslash{}x\{{[}\&" in found and r"net\_1, 50.0 \% accurate" in found
-    assert r"\textbf{10.2} {\small $\pm$1.2}" in found and r"\textit{1.0}" in found and "weak judge" in found
-    assert "FD $\\downarrow$" in found and "first $-$ second" in found
-    assert found.count(r"\begin{tabular}") == found.count(r"\end{tabular}") == found.count(r"\toprule") == 2
-    assert found.isascii()
-    for body in re.findall(r"\\begin{tabular}{(\w+)}\n(.*?)\\bottomrule", found, re.DOTALL):
-        lines = [line for line in body[1].splitlines() if line.endswith(("\\\\", "midrule")) and " & " in line]
-        assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {len(body[0]) - 1}
