@@ -25,24 +25,24 @@ class Comparison:
     authentic: Tensor  # (M,) bool: farther from its nearest real image than that from the next one; Alaa et al. 2022
 
 
-def compare(real_ND: Tensor, made_MD: Tensor, k: int = 3) -> Comparison:
+def compare(real_ND: Tensor, samples_MD: Tensor, k: int = 3) -> Comparison:
     """Compare samples with real images; a point's radius is the distance to its k-th nearest other point.
 
     Every decision is that of f64 differences, ties included. A sample with several nearest real images is authentic if it
     is so for each. Raises UserError if N ≤ k or M ≤ k.
     """
-    near, far = neighbours(real_ND, k), neighbours(made_MD, k)[:, -1]
-    pairs = _Pairs(made_MD, real_ND, k)
+    near, far = neighbours(real_ND, k), neighbours(samples_MD, k)[:, -1]
+    pairs = _Pairs(samples_MD, real_ND, k)
     search = _Search(pairs, near[:, -1], far, near[:, 0])
-    for rows in _blocks(made_MD):
+    for rows in _blocks(samples_MD):
         for columns in _blocks(real_ND):
             search.add(rows, columns)
     return Comparison(search.precise, search.recalled, search.within / k, search.covered, search.nearest > search.gap)
 
 
-def precision_recall(real_ND: Tensor, made_MD: Tensor, k: int = 3) -> tuple[Tensor, Tensor]:
+def precision_recall(real_ND: Tensor, samples_MD: Tensor, k: int = 3) -> tuple[Tensor, Tensor]:
     """For each sample whether it lies in the real manifold (M,), and for each real image whether in the samples' (N,)."""
-    comparison = compare(real_ND, made_MD, k)
+    comparison = compare(real_ND, samples_MD, k)
     return comparison.precise, comparison.recalled
 
 
@@ -92,11 +92,11 @@ class _Pairs:
         self.kinds = (torch.float32, torch.float64) if narrow else (torch.float64,)
 
     def _squares(self, x_ND: Tensor) -> Tensor:
-        found = x_ND.new_empty(len(x_ND), dtype=torch.float64)
+        squares = x_ND.new_empty(len(x_ND), dtype=torch.float64)
         for start in range(0, len(x_ND), TILE):
             part = slice(start, start + TILE)
-            found[part] = (x_ND[part].double() - self.centre.double()).square_().sum(1)
-        return found
+            squares[part] = (x_ND[part].double() - self.centre.double()).square_().sum(1)
+        return squares
 
     def slack(self, square: Tensor, kind: torch.dtype) -> Tensor:
         """What one side adds to the bound on a tile's rounding, from its |x|²."""
@@ -115,12 +115,12 @@ class _Pairs:
     def _centred(self, name: str, points_ND: Tensor, places_P: Tensor, kind: torch.dtype) -> Tensor:
         """Chosen points (P,D) about the centre."""
         width = points_ND.shape[1]
-        found = self._scratch(name, len(places_P) * width, kind).view(len(places_P), width)
+        points = self._scratch(name, len(places_P) * width, kind).view(len(places_P), width)
         if points_ND.dtype == kind:
-            torch.index_select(points_ND, 0, places_P, out=found)
+            torch.index_select(points_ND, 0, places_P, out=points)
         else:
-            found.copy_(points_ND[places_P])
-        return found.sub_(self.centre.to(kind))
+            points.copy_(points_ND[places_P])
+        return points.sub_(self.centre.to(kind))
 
     def _scratch(self, name: str, count: int, kind: torch.dtype) -> Tensor:
         """Memory that every tile takes again: freed and asked for anew, it would be held many times over."""
@@ -134,7 +134,7 @@ class _Pairs:
 
     def measured(self, i_P: Tensor, j_P: Tensor) -> Tensor:
         """Squared distances (P,) of the pairs (i, j): f64 differences, summed by halves, so equal for equal pairs."""
-        found = self.square_x.new_empty(len(i_P))
+        squares = self.square_x.new_empty(len(i_P))
         piece = max(1, (PIECE if self.x.device.type == "cpu" else 64 * PIECE) // self.x.shape[1])
         for start in range(0, len(i_P), piece):
             part = slice(start, start + piece)
@@ -143,8 +143,8 @@ class _Pairs:
                 half = width // 2
                 terms[:, :half] += terms[:, width - half :]
                 terms = terms[:, : width - half]
-            found[part] = terms[:, 0]
-        return found
+            squares[part] = terms[:, 0]
+        return squares
 
     def chosen(self, rows: Tensor, columns: Tensor, wanted: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """The pairs (i, j) that `wanted` marks in a tile of lower bounds; sharper bounds where it marks many."""
@@ -211,10 +211,10 @@ class _Nearest:
 
 
 class _Search:
-    """What the samples (rows) and the real images (columns) have found of each other so far."""
+    """What the samples (rows) and the real images (columns) are known to be to each other so far."""
 
     def __init__(self, pairs: _Pairs, radius_N: Tensor, radius_M: Tensor, next_N: Tensor) -> None:
-        self.pairs, self.radius_real, self.radius_made, self.next = pairs, radius_N, radius_M, next_N
+        self.pairs, self.radius_real, self.radius_samples, self.next = pairs, radius_N, radius_M, next_N
         self.precise = torch.zeros_like(radius_M, dtype=torch.bool)
         self.recalled = torch.zeros_like(radius_N, dtype=torch.bool)
         self.within = torch.zeros_like(radius_M)
@@ -229,12 +229,12 @@ class _Search:
         for kind in pairs.kinds:
             low = pairs.low(rows, columns, kind)
             real = self._inside(low, rows, columns, self.radius_real[columns], kind)
-            made = self._inside(low, rows, columns, self.radius_made[rows, None], kind, ~self.recalled[columns])
+            samples = self._inside(low, rows, columns, self.radius_samples[rows, None], kind, ~self.recalled[columns])
             near = self._near(low, rows, columns, kind)
-            if int((~real[2]).sum() + (~made[2]).sum()) + len(near[0]) <= most:
+            if int((~real[2]).sum() + (~samples[2]).sum()) + len(near[0]) <= most:
                 break
         self._real(*real)
-        self._made(*made)
+        self._samples(*samples)
         self._nearest(*near)
 
     def _inside(
@@ -267,11 +267,11 @@ class _Search:
         self.covered[j[strict]] = True
         self.precise[i[loose]] = True
 
-    def _made(self, i: Tensor, j: Tensor, sure: Tensor) -> None:
+    def _samples(self, i: Tensor, j: Tensor, sure: Tensor) -> None:
         self.recalled[j[sure]] = True
         still = ~sure & ~self.recalled[j]
         i, j = i[still], j[still]
-        self.recalled[j[self.pairs.measured(i, j) <= self.radius_made[i]]] = True
+        self.recalled[j[self.pairs.measured(i, j) <= self.radius_samples[i]]] = True
 
     def _nearest(self, i: Tensor, j: Tensor) -> None:
         distances = self.pairs.measured(i, j)

@@ -1,4 +1,4 @@
-"""What `evaluate` and `probe` found."""
+"""The results of `evaluate` and `probe`."""
 
 from dataclasses import dataclass
 from functools import cached_property
