@@ -39,14 +39,14 @@ def list_arrays(path: Path) -> Source:
         if values.shape != (len(images),):
             raise UserError(f"{path}: `{name}` has the shape {values.shape}; there are {len(images)} images")
     size = int(np.prod(images.shape[1:]))
-    told = {name: [str(value) for value in values] for name, values in columns.items()}
-    keys = told.pop("key", None) or [f"{row:07d}" for row in range(len(images))]
+    words = {name: [str(value) for value in values] for name, values in columns.items()}
+    keys = words.pop("key", None) or [f"{row:07d}" for row in range(len(images))]
     items = [
-        Item(key, partial(row_bytes, images, row), size, **{name: values[row] for name, values in told.items()})
+        Item(key, partial(row_bytes, images, row), size, **{name: values[row] for name, values in words.items()})
         for row, key in enumerate(keys)
     ]
     shape = (images.shape[1], images.shape[2], images.shape[3])
-    return Source("arrays", path.stem, by_key(items), [path], described=bool(told), shape=shape)
+    return Source("arrays", path.stem, by_key(items), [path], described=bool(words), shape=shape)
 
 
 def read_npz(path: Path) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:

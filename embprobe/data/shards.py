@@ -93,10 +93,10 @@ def read_sidecars(members: list[Member]) -> dict[str, dict[str, str]]:
         suffix = PurePosixPath(member.name).suffix.lower()
         try:
             text = member.open().read().decode("utf-8-sig").strip()
-            found = {".cls": {"label": text}, ".txt": {"caption": text}}.get(suffix) or fields(json.loads(text))
+            facts = {".cls": {"label": text}, ".txt": {"caption": text}}.get(suffix) or fields(json.loads(text))
         except ValueError as error:
             raise UserError(f"cannot read {member.name} in {member.tar} ({error}); write it again") from None
-        described.setdefault(stem_of(member.name), {}).update(found)
+        described.setdefault(stem_of(member.name), {}).update(facts)
     return described
 
 
@@ -104,9 +104,9 @@ def fields(row: object) -> dict[str, str]:
     """`label` and `caption` of a JSON sidecar, under webdataset's usual names."""
     if not isinstance(row, dict):
         return {}
-    found = {}
+    facts = {}
     for target, names in (("label", ("label", "cls", "class")), ("caption", ("caption", "text"))):
         value = next((row[name] for name in names if row.get(name) is not None), None)
         if value is not None:
-            found[target] = str(value)
-    return found
+            facts[target] = str(value)
+    return facts

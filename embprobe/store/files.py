@@ -29,9 +29,9 @@ class Folder:
         self._adding = threading.Lock()
         if (path / CHECKSUMS).exists():
             for line in (path / CHECKSUMS).read_text().split("\n"):
-                found = re.fullmatch(r"([0-9a-f]{32})  (.+)", line)  # a torn last line does not match
-                if found:
-                    self.sums[found[2]] = found[1]
+                entry = re.fullmatch(r"([0-9a-f]{32})  (.+)", line)  # a torn last line does not match
+                if entry:
+                    self.sums[entry[2]] = entry[1]
 
     # -- reading
 

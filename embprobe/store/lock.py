@@ -30,13 +30,13 @@ class Lock:
     @contextmanager
     def held(self, *, wait: bool, what: str) -> Iterator["Lock"]:
         """Holds the lock; waits for a live holder, or raises Interrupted (75) if not to wait."""
-        told = False
+        announced = False
         while not self._acquire():
             if not wait:
                 raise Interrupted(f"{what} is being made by {self._holder()}; without --no-wait this waits for it")
-            if not told:
+            if not announced:
                 console.say(f"{what} is being made by {self._holder()}; waiting")
-                told = True
+                announced = True
             signals.check()
             time.sleep(0.2)
         beat = threading.Thread(target=self._beat, daemon=True)

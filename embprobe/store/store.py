@@ -32,9 +32,10 @@ class Store:
 
     def artefacts(self) -> list[Artefact]:
         """All there is, finished or not, oldest first."""
-        found = [p.parent for p in self.root.glob(f"*/*/{SPEC}") if not p.parent.is_symlink()]
+        folders = [p.parent for p in self.root.glob(f"*/*/{SPEC}") if not p.parent.is_symlink()]
         return [
-            Artefact(self.root, p.parent.name, p.name) for p in sorted(found, key=lambda p: (p / SPEC).stat().st_mtime)
+            Artefact(self.root, p.parent.name, p.name)
+            for p in sorted(folders, key=lambda p: (p / SPEC).stat().st_mtime)
         ]
 
     def lookup(self, word: str) -> Artefact | None:
@@ -46,12 +47,12 @@ class Store:
         if "/" not in word and link.is_symlink():
             return self._at(link.resolve())
         if re.fullmatch(r"[0-9a-f]{6,32}", word):
-            found = [p for p in self.root.glob(f"*/{word}*") if (p / SPEC).exists() and not p.is_symlink()]
-            if len(found) > 1:
-                listed = ", ".join(f"{p.parent.name} {p.name[:12]}" for p in found)
-                raise UserError(f"{word} fits {len(found)} artefacts ({listed}); give more digits")
-            if found:
-                return self._at(found[0])
+            folders = [p for p in self.root.glob(f"*/{word}*") if (p / SPEC).exists() and not p.is_symlink()]
+            if len(folders) > 1:
+                listed = ", ".join(f"{p.parent.name} {p.name[:12]}" for p in folders)
+                raise UserError(f"{word} fits {len(folders)} artefacts ({listed}); give more digits")
+            if folders:
+                return self._at(folders[0])
         path = Path(word)
         if (path / SPEC).exists():
             return self._at(path.resolve())
@@ -82,21 +83,21 @@ class Store:
         lineage = {a for g in given for a in g.lineage()}
         inside = [a for a in lineage if a.stage in made_by]
         known = {a.stage: a for a in lineage}
-        found = inside or [
+        fitting = inside or [
             a
             for a in self.artefacts()
             if a.stage in made_by and a.complete and all(known.get(b.stage, b) == b for b in a.lineage())
         ]
         dashed = option.replace("_", "-")
-        if not found:
+        if not fitting:
             raise UserError(
                 f"--{dashed} is missing and nothing in {self.root} fits; make one with `embprobe {made_by[0]}`"
             )
-        if len(found) > 1:
-            listed = ", ".join(f"{a.stage} {a.short}" for a in found)
-            raise UserError(f"--{dashed} is missing and {len(found)} artefacts fit ({listed}); name one")
-        console.say(f"--{dashed} {found[0].short} ({'in the lineage' if inside else 'the only one that fits'})")
-        return found[0]
+        if len(fitting) > 1:
+            listed = ", ".join(f"{a.stage} {a.short}" for a in fitting)
+            raise UserError(f"--{dashed} is missing and {len(fitting)} artefacts fit ({listed}); name one")
+        console.say(f"--{dashed} {fitting[0].short} ({'in the lineage' if inside else 'the only one that fits'})")
+        return fitting[0]
 
     def names(self) -> list[tuple[str, Artefact]]:
         """Aliases and what they name."""
