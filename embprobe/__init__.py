@@ -10,12 +10,9 @@ A stage is a question, and an artefact its answer. Ask in Python as in the shell
     embprobe.Embeddings(tokens).array[:4]           # numpy, read and checked as it is asked for
     embprobe.run("imagenette64", store, images="photos.zip")
 
-Stages, in the order of the flow: Ingest, Pretrain, Extract, Compress, Diffuse, Decode, Classify, Featurize, Sample,
-Measure, Evaluate, Probe, Report. Their fields are the options of the commands, and `help(embprobe.Extract)` lists them.
-
-Views of what they make: Images, Embeddings, Latents, Denoiser, Decoder, Samples, Features, Evaluation, Probing.
-
-Importing embprobe loads neither torch nor zarr. Errors are those of `embprobe.errors`.
+Every command that makes an artefact is a class here; its fields are the options, and `help(embprobe.Extract)` lists
+them. Views such as `Images`, `Embeddings`, `Latents` and `Samples` say what an artefact holds. Importing embprobe loads
+neither torch nor zarr. Errors are those of `embprobe.errors`.
 """
 
 from importlib import import_module
@@ -24,72 +21,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what type checkers and editors see; at run time names are imported when they are asked for
     from embprobe.making import make
     from embprobe.recipe import run
-    from embprobe.stages.classify import Classify
-    from embprobe.stages.compress import Compress
-    from embprobe.stages.decode import Decode
-    from embprobe.stages.diffuse import Diffuse
-    from embprobe.stages.evaluate import Evaluate
-    from embprobe.stages.extract import Extract
-    from embprobe.stages.features import Featurize
-    from embprobe.stages.ingest import Ingest
-    from embprobe.stages.measure import Measure
-    from embprobe.stages.pretrain import Pretrain
-    from embprobe.stages.probe import Probe
-    from embprobe.stages.report import Report
-    from embprobe.stages.sample import Sample
+    from embprobe.stages import *  # noqa: F403
     from embprobe.store import Artefact, Store
-    from embprobe.views import Decoder, Denoiser, Embeddings, Evaluation, Features, Images, Latents, Probing, Samples
+    from embprobe.views import *  # noqa: F403
+
+    __all__ = ["Artefact", "Store", "make", "run"]
 
 __version__ = "0.1.0"
 
-HOMES = {
-    **dict.fromkeys(("Store", "Artefact"), "store"),
-    **{"make": "making", "run": "recipe"},
-    **dict.fromkeys(
-        (*("Ingest", "Pretrain", "Extract", "Compress", "Diffuse", "Decode", "Classify", "Featurize", "Sample"),
-         *("Measure", "Evaluate", "Probe", "Report")),
-        "stages",
-    ),
-    **dict.fromkeys(
-        ("Images", "Embeddings", "Latents", "Denoiser", "Decoder", "Samples", "Features", "Evaluation", "Probing"), "views"
-    ),
-}  # fmt: skip
-__all__ = [
-    "Artefact",
-    "Classify",
-    "Compress",
-    "Decode",
-    "Decoder",
-    "Denoiser",
-    "Diffuse",
-    "Embeddings",
-    "Evaluate",
-    "Evaluation",
-    "Extract",
-    "Features",
-    "Featurize",
-    "Images",
-    "Ingest",
-    "Latents",
-    "Measure",
-    "Pretrain",
-    "Probe",
-    "Probing",
-    "Report",
-    "Sample",
-    "Samples",
-    "Store",
-    "make",
-    "run",
-]
+HOMES = {"Artefact": "store", "Store": "store", "make": "making", "run": "recipe"}
 
 
 def __getattr__(name: str) -> object:
     """What is asked for, imported when it is: nothing heavy before."""
-    if name in HOMES:
-        return getattr(import_module(f"embprobe.{HOMES[name]}"), name)
-    raise AttributeError(f"module 'embprobe' has no attribute {name!r}")
+    if name == "__all__":
+        return __dir__()
+    home = HOMES.get(name) or next((room for room in ("stages", "views") if name in _classes(room)), None)
+    if home is None:
+        raise AttributeError(f"module 'embprobe' has no attribute {name!r}")
+    return getattr(import_module(f"embprobe.{home}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*HOMES, *_classes("stages"), *_classes("views")})
+
+
+def _classes(room: str) -> list[str]:
+    exported: list[str] = import_module(f"embprobe.{room}").__all__
+    return [name for name in exported if name[0].isupper() and not name.isupper()]

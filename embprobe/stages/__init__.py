@@ -15,6 +15,25 @@ from embprobe.stages.probe import Probe
 from embprobe.stages.report import Report
 from embprobe.stages.sample import Sample
 
+__all__ = [
+    "FLOW",
+    "INGEST",
+    "STAGES",
+    "Classify",
+    "Compress",
+    "Decode",
+    "Diffuse",
+    "Evaluate",
+    "Extract",
+    "Featurize",
+    "Ingest",
+    "Measure",
+    "Pretrain",
+    "Probe",
+    "Report",
+    "Sample",
+]
+
 FLOW: tuple[type[Stage], ...] = (
     Ingest,
     Pretrain,

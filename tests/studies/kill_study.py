@@ -55,8 +55,8 @@ STAGES: dict[str, Callable[[Made], Stage]] = {
     "measure": lambda made: Measure(
         samples=made["sample"], reference=made["ingest"], judge=made["classify"], device="cpu"
     ),
-    "evaluate": lambda made: Evaluate(
-        samples=made["sample"], reference=made["ingest"], judges=(made["classify"],), device="cpu"
+    "evaluate": lambda made: Evaluate(  # of other images than above, so that its judge looks and measures too
+        samples=made["sample"], reference=made["ingest"], judges=(made["classify"],), limit=60, device="cpu"
     ),
     "probe": lambda made: Probe(embeddings=made["extract"], device="cpu"),
 }
