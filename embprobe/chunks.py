@@ -1,13 +1,14 @@
 """The one loop that fills arrays, as training/engine is the one that trains: resumable, overlapped, bounded."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from embprobe import console, signals
 from embprobe.store import Array
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     import numpy as np
 
 WAITING = 2  # chunks on their way to the disk while the next is computed
@@ -31,6 +32,8 @@ def fill(
     rows' values for each array, then, where there are `sums` (n_chunks, …), a summand of the chunk's row there. Memory
     holds two batches and three chunks. Raises Interrupted between batches when a signal came; whole chunks stay.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     first = arrays[0]
     parts = (part for chunk in unclaimed(arrays, sums) for part in batches_of(first.rows_of(chunk), batch))
     done = len(first) - sum(len(first.rows_of(c)) for c in missing(arrays, sums))
@@ -78,7 +81,7 @@ def batches_of(rows: range, batch: int) -> Iterator[range]:
 
 
 def _ahead(
-    reader: ThreadPoolExecutor, read: Callable[[range], Read], parts: Iterator[range]
+    reader: "ThreadPoolExecutor", read: Callable[[range], Read], parts: Iterator[range]
 ) -> Iterator[tuple[range, Read]]:
     """Each part with what was read for it while the one before was computed."""
     waiting: tuple[range, Future[Read]] | None = None

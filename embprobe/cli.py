@@ -17,7 +17,6 @@ import typer
 
 from embprobe import __version__, console, inspection, signals
 from embprobe.errors import EmbprobeError, Interrupted
-from embprobe.making import make, planned
 from embprobe.options import build
 from embprobe.stage import Stage, described, fields_of
 from embprobe.stages import INGEST, STAGES
@@ -76,6 +75,8 @@ def _command(cls: type[Stage]) -> Callable[..., None]:
         console.guard_stdout()
         signals.install()
         place = Store(store)
+        from embprobe.making import make
+
         maker = partial(make, store=place, wait=not no_wait)
         stage = build(cls, {k: v for k, v in given.items() if v is not None}, place, maker, ingest=INGEST)
         _print_made(maker(stage), place, name, json)
@@ -163,6 +164,7 @@ def plan(
     """Say what `run` would do: cached, or will run and why, with rough time and disk."""
     console.guard_stdout()
     from embprobe import recipe as recipes
+    from embprobe.making import planned
 
     place = Store(store)
     loaded = recipes.load_recipe(recipes.locate(recipe), recipes.assigned(sets or []))

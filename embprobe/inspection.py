@@ -5,9 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from embprobe import console
-from embprobe.encoders.names import known_encoders
 from embprobe.errors import DamagedError, UserError
-from embprobe.making import repaired
 from embprobe.stage import Stage
 from embprobe.stages import STAGES
 from embprobe.store import Artefact, Json, Store
@@ -112,6 +110,8 @@ def show_tables(artefact: Artefact) -> None:
 
 def show_encoders(as_json: bool) -> None:
     """Every encoder that has a name, and each family of names."""
+    from embprobe.encoders.names import known_encoders
+
     rows = known_encoders()
     if as_json:
         console.result_json([asdict(row) for row in rows])
@@ -231,6 +231,8 @@ def verify(artefacts: Sequence[Artefact], repair: bool, as_json: bool) -> None:
 
 
 def _repair(artefact: Artefact, damaged: list[str]) -> None:
+    from embprobe.making import repaired
+
     made, differ = repaired(artefact, STAGES[artefact.stage], damaged)
     for name in damaged:
         same = "differs from the first" if name in differ else "made again"

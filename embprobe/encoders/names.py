@@ -3,10 +3,13 @@
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embprobe.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "embprobe.encoders"
 WEIGHTS_FILE = "model.safetensors"
@@ -94,16 +97,18 @@ def draws(source: str) -> bool:
 
 
 @cache
-def families() -> dict[str, EntryPoint]:
+def families() -> "dict[str, EntryPoint]":
     """Encoders of other packages by the prefix of their names.
 
     A package offers one as an entry point of the group `embprobe.encoders`: NAME = "module:function", where
     function(name, *, image_size, channels, weights, seed) gives the Encoder of `NAME:name`.
     """
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-def family_of(source: str) -> EntryPoint | None:
+def family_of(source: str) -> "EntryPoint | None":
     """The family of another package that the name belongs to; None for embprobe's own."""
     return families().get(source.partition(":")[0]) if ":" in source else None
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +14,8 @@ from embprobe.stage import Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -148,6 +149,8 @@ def draw(stage: Ingest, out: Artefact) -> None:
 
 def store_files(stage: Ingest, out: Artefact) -> None:
     """Decodes a source's images, chunk by chunk."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from embprobe.data.catalogue import catalogue
     from embprobe.data.decode import RECIPE
     from embprobe.data.split import split_codes
@@ -175,7 +178,7 @@ def store_files(stage: Ingest, out: Artefact) -> None:
     out.note(source={"kind": source.kind, "files": len(source.items)})
 
 
-def bad_files(stage: Ingest, pool: ThreadPoolExecutor, rows: "Catalogue", out: Artefact) -> list[Json]:
+def bad_files(stage: Ingest, pool: "ThreadPoolExecutor", rows: "Catalogue", out: Artefact) -> list[Json]:
     """Key and reason of every image that can't be decoded, from a first pass over all; kept in `bad.jsonl`."""
     if not out.has("bad.jsonl"):
         bad = []
@@ -223,7 +226,7 @@ def create_images(out: Artefact, count: int, shape: tuple[int, int, int]) -> Arr
     return out.create("images", (count, *shape), "uint8", chunk_rows=chunk_rows, kind="images")
 
 
-def write_images(stage: Ingest, pool: ThreadPoolExecutor, items: "Sequence[Item]", out: Artefact) -> Array:
+def write_images(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]", out: Artefact) -> Array:
     """Decodes and writes the chunks that are missing; returns `original_size` i32 (N,2), height and width."""
     import numpy as np
 
@@ -241,7 +244,7 @@ def write_images(stage: Ingest, pool: ThreadPoolExecutor, items: "Sequence[Item]
     return sizes
 
 
-def decoded(stage: Ingest, pool: ThreadPoolExecutor, items: "Sequence[Item]") -> "list[Decoded | BadImage]":
+def decoded(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]") -> "list[Decoded | BadImage]":
     """What decoding gives, in order."""
     from embprobe.data.sources import read_image
 

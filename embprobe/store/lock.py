@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import secrets
 import socket
 import threading
 import time
@@ -23,7 +22,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.token = secrets.token_hex(8)
+        self.token = os.urandom(8).hex()
         self._fd: int | None = None
         self._stop = threading.Event()
 

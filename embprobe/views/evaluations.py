@@ -1,6 +1,5 @@
 """The results of `evaluate` and `probe`."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from embprobe.store import Artefact, Json
@@ -10,7 +9,6 @@ from embprobe.views.samples import Decoder, Samples
 from embprobe.views.view import View
 
 
-@dataclass(frozen=True)
 class Evaluation(View):
     """What `evaluate` writes: each judge's report of a set of images, the distance of latents, the search for copies."""
 
@@ -61,7 +59,6 @@ class Evaluation(View):
         return self.results.get("protocol") or {}
 
 
-@dataclass(frozen=True)
 class Probing(View):
     """What `probe` writes: what simple readers find in embeddings."""
 

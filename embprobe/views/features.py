@@ -1,6 +1,5 @@
 """What judges see in images."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from embprobe.store import Array, Artefact, Json
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
 class Features(View):
     """What `features` writes: what a judge sees in sets of images: `train` and `held_out`, or `samples` alone."""
 

@@ -1,11 +1,9 @@
 """Images as `ingest` stores them: arrays, splits, labels."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from embprobe.data.names import SPLITS
-from embprobe.data.split import stratified_order
 from embprobe.store import Array, Json
 from embprobe.views.view import View
 
@@ -13,7 +11,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True)
 class Images(View):
     """What `ingest` writes: `array` u8 (N,H,W,C), labels, splits, keys, captions, planted factors."""
 
@@ -91,6 +88,8 @@ class Images(View):
     def training_rows(self, limit: int | None, seed: int) -> "np.ndarray":
         """Rows of the training split, or a seeded subset, stratified by class; smaller subsets lie in larger ones."""
         import numpy as np
+
+        from embprobe.data.split import stratified_order
 
         train = self.train
         if limit is None:

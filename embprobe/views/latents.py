@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True)
 class Embeddings(View):
     """What `extract` writes: tokens (N,*grid,D), their mean and std per channel over the training split."""
 
@@ -86,7 +85,6 @@ class Scale:
         return {"mean": self.mean.tolist(), "scale": self.std.tolist()}
 
 
-@dataclass(frozen=True)
 class Latents(View):
     """What `compress` writes: posterior means (N,*grid,d) and log-variances, and their scale."""
 

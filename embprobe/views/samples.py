@@ -1,6 +1,5 @@
 """Denoisers, decoders and the samples that the two give."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True)
 class Denoiser(View):
     """What `diffuse` writes: the network's configuration, its weights at every milestone, class names."""
 
@@ -75,7 +73,6 @@ class Denoiser(View):
         return self.latents.images.training_rows(self.artefact.spec["train_images"], self.seed)
 
 
-@dataclass(frozen=True)
 class Decoder(View):
     """What `decode` writes: weights, snapshots over training, reconstructions of held-out images."""
 
@@ -118,7 +115,6 @@ class Decoder(View):
         return psnr
 
 
-@dataclass(frozen=True)
 class Samples(View):
     """What `sample` writes: latents f32 (M,*grid,d), images u8 (M,H,W,C), labels."""
 

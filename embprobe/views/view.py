@@ -1,7 +1,6 @@
 """A view: an artefact of one stage and what it holds; and choices of rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from embprobe.errors import UserError
@@ -11,19 +10,30 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True)
 class View:
-    """An artefact of one stage, and what it holds. Raises UserError for one of another stage."""
+    """An artefact of one stage, and what it holds; read-only. Raises UserError for one of another stage."""
 
     artefact: Artefact
     made_by: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        if self.artefact.stage != self.made_by:
+    def __init__(self, artefact: Artefact) -> None:
+        if artefact.stage != self.made_by:
             raise UserError(
-                f"{self.artefact.short} was made by {self.artefact.stage}; {type(self).__name__} wants what "
-                f"{self.made_by} makes"
+                f"{artefact.short} was made by {artefact.stage}; {type(self).__name__} wants what {self.made_by} makes"
             )
+        self.__dict__["artefact"] = artefact
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is read-only")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other)["artefact"] == self.artefact
+
+    def __hash__(self) -> int:
+        return hash(self.artefact)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.artefact.short})"
 
     @property
     def short(self) -> str:
