@@ -36,7 +36,8 @@ def __getattr__(name: str) -> object:
     """What is asked for, imported when it is: nothing heavy before."""
     if name == "__all__":
         return __dir__()
-    home = HOMES.get(name) or next((room for room in ("stages", "views") if name in _classes(room)), None)
+    rooms = ("stages", "views") if name[:1].isupper() else ()  # a module's name is asked for here first: not its turn
+    home = HOMES.get(name) or next((room for room in rooms if name in _classes(room)), None)
     if home is None:
         raise AttributeError(f"module 'embprobe' has no attribute {name!r}")
     return getattr(import_module(f"embprobe.{home}"), name)

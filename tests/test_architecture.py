@@ -228,6 +228,19 @@ def python(code: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
 
 
+def test_every_module_can_be_the_first_to_be_imported() -> None:
+    names = [module for module in MODULES if module != "embprobe.__main__"]
+    code = f"""
+import importlib, sys
+for name in {names}:
+    for loaded in [m for m in sys.modules if m.split(".")[0] == "embprobe"]:
+        del sys.modules[loaded]
+    importlib.import_module(name)
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_stages_and_help_need_nothing_heavy() -> None:
     done = python(
         f"""
