@@ -124,3 +124,43 @@ def test_unfinished_artefacts_are_listed_and_not_checked(images: Artefact, capsy
     (images.path / "manifest.json").unlink()
     verify([images], repair=False, as_json=False)
     assert capsys.readouterr().out == "0 artefacts whole\n"
+
+
+@pytest.fixture(scope="module")
+def judged(zoo, tmp_path_factory: pytest.TempPathFactory) -> Store:  # type: ignore[no-untyped-def]
+    """A copy of the zoo, with an evaluation, a probe and a report of it."""
+    import shutil
+
+    from embprobe.stages.evaluate import Evaluate
+    from embprobe.stages.probe import Probe
+    from embprobe.stages.report import Report
+    from tests import tiny
+
+    root = tmp_path_factory.mktemp("judged") / "copy"
+    store = Store(Path(shutil.copytree(zoo.store.root, root, symlinks=True)))
+    samples, images = store["samples"], store["images"]
+    evaluated = make(Evaluate(samples=samples, reference=images, judges=(tiny.ENCODER,), k=2, device="cpu"), store)
+    probed = make(Probe(embeddings=store["embeddings"], k=3, device="cpu"), store)
+    make(Report(artefacts=(evaluated, probed)), store)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("features", "data.zarr/samples_features/c/0/0"), ("measure", "figures.json"), ("measure", "copies.json"),
+        ("evaluate", "metrics.json"), ("probe", "probe.json"), ("sample", "data.zarr/images/c/0/0/0/0"),
+        ("decode", "decoder.json"), ("extract", "data.zarr/embeddings/c/0/0/0/0"), ("report", "report.html"),
+    ],
+)  # fmt: skip
+def test_what_prepare_fills_in_is_filled_in_again_for_a_repair(
+    judged: Store, shell: Shell, stage: str, name: str
+) -> None:
+    artefact = next(a for a in judged.artefacts() if a.stage == stage and a.folder.has(name))
+    before = (artefact.path / name).read_bytes()
+    flip(artefact.path / name, len(before) // 2)
+    assert shell("verify", artefact.short, "--store", judged.root).code == 3
+    done = shell("verify", "--repair", artefact.short, "--store", judged.root)
+    assert done.code == 0, done.err
+    assert (artefact.path / name).read_bytes() == before or stage == "report"  # a report tells when its parts were made
+    assert shell("verify", artefact.short, "--store", judged.root).code == 0

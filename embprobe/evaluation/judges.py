@@ -169,7 +169,7 @@ def _classifiers() -> Iterator[tuple[str, nn.Module]]:
 def _encoder(source: "Artefact | str", name: str, weights: Path | None = None) -> Judge:
     """Mean patch tokens of an encoder."""
     if isinstance(source, str) and source.partition(":")[0] == "pixels":
-        raise UserError("--judge pixels judges nothing; give a classifier, inception or an encoder")
+        raise UserError("--judges pixels judges nothing; give a classifier, inception or an encoder")
     channels = 3 if isinstance(source, str) else len(source.read_json("encoder.json")["mean"])
     encoder = load_encoder(source, image_size=(64, 64), channels=channels, weights=weights)
 
