@@ -82,7 +82,7 @@ def test_an_encoder_judges_by_its_mean_token():
 
 
 def test_raw_pixels_judge_nothing():
-    with pytest.raises(UserError, match="--judge pixels judges nothing"):
+    with pytest.raises(UserError, match="--judges pixels judges nothing"):
         judges.load_judge("pixels:8")
 
 
