@@ -119,10 +119,11 @@ class Array:
 
         stop = self.shape[0] if stop is None else min(stop, self.shape[0])
         out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
+        chunk = self._cached if stop - start < self.chunk_rows else self.chunk  # what is read whole is not read again
         for index in range(start // self.chunk_rows, -(-stop // self.chunk_rows)):
             rows = self.rows_of(index)
             a, b = max(start, rows.start), min(stop, rows.stop)
-            out[a - start : b - start] = self._cached(index)[a - rows.start : b - rows.start]
+            out[a - start : b - start] = chunk(index)[a - rows.start : b - rows.start]
         return out
 
     def take(self, rows: "np.ndarray") -> "np.ndarray":
