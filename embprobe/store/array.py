@@ -41,10 +41,15 @@ class Array:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: "slice | np.ndarray | list[int]") -> "np.ndarray":
-        """Rows as stored: a slice, or any row numbers."""
+    def __getitem__(self, rows: "int | slice | np.ndarray | list[int]") -> "np.ndarray":
+        """Rows as stored: one, a slice, or any row numbers; negative ones count from the end."""
         import numpy as np
 
+        if isinstance(rows, (int, np.integer)):
+            if not -len(self) <= rows < len(self):
+                raise IndexError(f"{self.name} has {len(self)} rows, and none is number {rows}")
+            row: np.ndarray = self[[int(rows)]][0]
+            return row
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             return self.read(start, stop) if step == 1 else self.take(np.arange(start, stop, step))

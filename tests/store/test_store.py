@@ -71,6 +71,11 @@ def test_any_rows_are_taken_in_the_order_asked(toy: Artefact) -> None:
     rows = np.array([9, 0, 5, 5, 3])
     np.testing.assert_array_equal(toy.array("counts").take(rows)[:, 1], rows)
     np.testing.assert_array_equal(toy.array("counts").floats(slice(2, 5))[:, 0], [2, 3, 4])
+    array = toy.array("counts")
+    assert array[3].tolist() == [3, 3, 3] and array[-1].tolist() == [9, 9, 9] == array[[-1]][0].tolist()
+    assert array[1:8:3][:, 0].tolist() == [1, 4, 7] and array[::-1][:, 0].tolist() == list(range(9, -1, -1))
+    with pytest.raises(IndexError, match="counts has 10 rows, and none is number 10"):
+        array[10]
 
 
 def test_stored_encodings_decode_to_floats(place: Store) -> None:
