@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors see; at run time names are imported when they are asked for
     from embprobe.making import make
-    from embprobe.recipe import run
+    from embprobe.running import run
     from embprobe.stages import *  # noqa: F403
     from embprobe.store import Artefact, Store
     from embprobe.views import *  # noqa: F403
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time names are i
 
 __version__ = "0.1.0"
 
-HOMES = {"Artefact": "store", "Store": "store", "make": "making", "run": "recipe"}
+HOMES = {"Artefact": "store", "Store": "store", "make": "making", "run": "running"}
 
 
 def __getattr__(name: str) -> object:

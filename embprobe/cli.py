@@ -133,10 +133,11 @@ def _run(
 ) -> None:
     console.guard_stdout()
     signals.install()
-    from embprobe import recipe as recipes
+    from embprobe.recipe import assigned
+    from embprobe.running import run
 
     place = Store(store)
-    last = recipes.run(word, place, device=device, wait=not no_wait, **recipes.assigned(sets or []))
+    last = run(word, place, assigned(sets or []), device=device, wait=not no_wait)
     inspection.show_tables(last)
     _print_made(last, place, name, json)
 
@@ -165,10 +166,11 @@ def plan(
     console.guard_stdout()
     from embprobe import recipe as recipes
     from embprobe.making import planned
+    from embprobe.running import made
 
     place = Store(store)
     loaded = recipes.load_recipe(recipes.locate(recipe), recipes.assigned(sets or []))
-    steps = recipes.made(loaded, place, partial(planned, store=place))
+    steps = made(loaded, place, partial(planned, store=place))
     inspection.show_plan([inspection.plan_step(step.label, stage, out, place) for step, stage, out in steps], json)
 
 
@@ -287,7 +289,7 @@ def _edge(error: Exception) -> int:
         console.fail(f"{error.strerror}: {error.filename or 'the store'}")
         return 1
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        console.fail("out of memory; a smaller --batch needs less")
+        console.fail("out of memory; a smaller --batch or --forward needs less")
         return 1
     traceback.print_exception(error, file=sys.stderr)
     console.fail("this is a defect of embprobe; please report it with the lines above")

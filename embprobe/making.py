@@ -1,6 +1,5 @@
 """Makes a stage's artefact, or finds it made."""
 
-import dataclasses
 import os
 import platform
 import resource
@@ -106,7 +105,8 @@ def _run(stage: Stage, out: Artefact) -> None:
 
 def conditions(stage: Stage) -> dict[str, Json]:
     """What rounding depends on beside the question: machine, threads, library and the runtime options."""
-    runtime = {f.name: str(getattr(stage, f.name)) for f in dataclasses.fields(stage) if f.metadata["runtime"]}
+    names = (name for name in ("device", "threads", "forward") if hasattr(stage, name))
+    runtime = {name: str(getattr(stage, name)) for name in names}
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
     return {"machine": platform.machine(), "threads": threads, "torch": versions()["torch"], **runtime}
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
@@ -58,8 +59,11 @@ class Stage:
         cls.__doc__ = "\n".join([cls.about, "", "Options:", *(f"    {n}: {described(f)}" for n, f in shown.items())])
 
     def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            check_field(type(self), field, getattr(self, field.name))
+            value = coerced(field, hints[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            check_field(type(self), field, value)
         for name, value in self.resolved().items():
             object.__setattr__(self, name, value)
         self.validate()
@@ -168,6 +172,33 @@ def shown_default(default: object) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def coerced(field: Field, hint: Any, value: object) -> object:  # Any: a type expression
+    """A value given in Python as the shell would have read it, so that 1 and 1.0, a path and its text are one question."""
+    if value is None or isinstance(value, Artefact):
+        return (value,) if typing.get_origin(hint) is tuple and value is not None else value
+    choices = [a for a in typing.get_args(hint) if a is not type(None)] if _is_union(hint) else [hint]
+    first = choices[0]
+    if typing.get_origin(first) is tuple:
+        several = value if isinstance(value, (tuple, list)) else (value,)
+        return tuple(coerced(field, typing.get_args(first)[0], part) for part in several)
+    if typing.get_origin(first) is Literal and value not in typing.get_args(first):
+        allowed = ", ".join(map(str, typing.get_args(first)))
+        raise UserError(f"{dashed(field.name)} is {value!r}; it must be one of {allowed}")
+    if first is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if first is int and isinstance(value, float) and value == int(value):
+        return int(value)
+    if first in (int, float) and (not isinstance(value, (int, float)) or value != value):
+        raise UserError(f"{dashed(field.name)} is {value!r}; it must be a {'whole ' * (first is int)}number")
+    if first is Path and isinstance(value, str):
+        return Path(value)
+    return str(value) if str in choices and isinstance(value, Path) else value
+
+
+def _is_union(hint: Any) -> bool:  # Any: a type expression
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
 def check_field(cls: type[Stage], field: Field, value: object) -> None:

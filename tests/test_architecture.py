@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "embprobe"
 ROOMS = (  # a file imports from rooms before its own, and from its own
     *("errors", "signals", "console", "pixels", "diffusion", "metrics", "page", "store", "data", "stage", "options"),
-    *("making", "views", "chunks", "training", "nn", "encoders", "evaluation", "study", "stages", "recipe"),
+    *("making", "views", "chunks", "training", "nn", "encoders", "evaluation", "study", "stages", "recipe", "running"),
     *("inspection", "cli", "__main__"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -246,7 +246,7 @@ def test_stages_and_help_need_nothing_heavy() -> None:
         f"""
 import sys
 for name in {HEAVY}: sys.modules[name] = None
-import embprobe, embprobe.stages, embprobe.recipe, embprobe.inspection, embprobe.study
+import embprobe, embprobe.stages, embprobe.recipe, embprobe.running, embprobe.inspection, embprobe.study
 for name in embprobe.__all__: getattr(embprobe, name)
 from embprobe.cli import main
 sys.argv = ["embprobe", "--help"]

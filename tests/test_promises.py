@@ -224,3 +224,84 @@ def test_what_happened_before_a_kill_is_in_the_manifest(place: Store, monkeypatc
     made = make(tiny.Toy(), place)
     assert [event["event"] for event in made.manifest["events"]] == ["rolled back"]
     assert json.loads((made.path / "manifest.json").read_text())["events"][0]["near"] == 20
+
+
+# ---- what is given in Python is read as the shell reads it
+
+
+def test_numbers_and_paths_of_python_are_the_shells(zoo: Zoo, tmp_path: Path) -> None:
+    from embprobe.stages.ingest import Ingest
+    from embprobe.stages.sample import Sample
+
+    def same(*stages: object) -> bool:
+        return len({zoo.store.open(stage).fingerprint for stage in stages}) == 1  # type: ignore[arg-type]
+
+    assert same(Ingest(source="planted", val_share=0), Ingest(source="planted", val_share=0.0, size=64.0))  # type: ignore[arg-type]
+    drawn = {"denoiser": zoo["denoiser"], "decoder": zoo["decoder"]}
+    assert same(Sample(**drawn, guidance=2), Sample(**drawn, guidance=2.0))
+    steps = Sample(**drawn).denoiser.spec["steps"]
+    assert same(Sample(**drawn), Sample(**drawn, milestone=steps), Sample(**drawn, milestone=float(steps)))
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"x")
+    name = "timm:vit_tiny_patch16_224"
+    given = [Extract(images=zoo["images"], encoder=name, weights=w) for w in (weights, str(weights))]  # type: ignore[arg-type]
+    assert same(*given)
+    assert Evaluate(samples=zoo["samples"], reference=zoo["images"], judges="inception").judges == ("inception",)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="--storage is 'f32'; it must be one of f16, bf16, int8"):
+        Extract(images=zoo["images"], encoder="pixels", storage="f32")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="--size is '64'; it must be a whole number"):
+        Ingest(source="planted", size="64")  # type: ignore[arg-type]
+
+
+def test_the_seed_of_another_packages_encoder_counts(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    from embprobe.encoders import names
+
+    entry = EntryPoint("mine", "package:function", names.GROUP)
+    monkeypatch.setattr(names, "families", lambda: {"mine": entry})
+    prints = {zoo.store.open(Extract(images=zoo["images"], encoder="mine:x", seed=s)).fingerprint for s in (0, 1)}
+    assert len(prints) == 2
+
+
+def test_a_mask_takes_the_rows_it_says_and_no_others(zoo: Zoo) -> None:
+    from embprobe.views import Images
+
+    images = Images(zoo["images"])
+    mask = images.labels == 1
+    np.testing.assert_array_equal(images.array[mask], images.array.read()[mask])
+    for wrong in (mask[:-1], [48], np.array([-49])):
+        with pytest.raises(IndexError, match="images has 48 rows"):
+            images.array[wrong]
+
+
+def test_classes_are_compared_by_name_and_never_by_number(zoo: Zoo, tmp_path: Path) -> None:
+    from embprobe.evaluation.features import compared_sets
+    from embprobe.stages.ingest import Ingest
+    from embprobe.views import Features, Images
+
+    store = Store(tmp_path / "store")
+    sets = [
+        make(Ingest(source=str(tiny.class_folder(tmp_path / names[0], names, 12)), size=16, val_share=0.25), store)
+        for names in (["bird", "cat", "dog"], ["cat", "dog"])
+    ]
+    look = {"judge": tiny.ENCODER, "size": (16, 16), "device": "cpu"}
+    real = Features(make(Featurize(images=sets[0], **look), store))
+    for other, named_alike in ((sets[0], True), (sets[1], False)):
+        drawn = Features(make(Featurize(images=other, whole=True, **look), store))
+        assert (compared_sets(Images(sets[0]), real, drawn)["samples"].label is not None) == named_alike
+
+
+def test_a_recipe_may_set_any_name(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "set: {device: cuda}\nsteps: [{ingest: {source: planted, count: 20, size: 16, device: $device}}]"
+    )
+    done = shell("run", tmp_path / "r.yaml", "--set", "device=cpu", "--store", tmp_path / "s")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("size", ["0", "1,2,3", ","])
+def test_a_size_that_is_none_is_one_line(size: str, zoo: Zoo, shell: Shell) -> None:
+    words = ("features", "--images", "images", "--judge", tiny.ENCODER, "--size", size, "--store", zoo.store.root)
+    done = shell(*words)
+    assert done.code == 2 and "--size is a height and a width" in done.lines[-1], done.err

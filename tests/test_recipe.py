@@ -8,6 +8,7 @@ from embprobe import recipe as module
 from embprobe.errors import DamagedError, UserError
 from embprobe.making import make
 from embprobe.recipe import assigned, load_recipe
+from embprobe.running import made as made_steps
 from embprobe.stage import Stage
 from embprobe.store import Artefact, Store
 from tests.conftest import Shell
@@ -27,7 +28,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def made(path: Path, store: Store, *sets: str) -> list[Artefact]:
-    steps = module.made(load_recipe(path, assigned(sets)), store, lambda stage: make(stage, store))
+    steps = made_steps(load_recipe(path, assigned(sets)), store, lambda stage: make(stage, store))
     return [out for _, _, out in steps]
 
 
@@ -96,7 +97,7 @@ def test_a_branch_goes_on_when_another_fails_and_the_worst_code_is_returned(
     monkeypatch.setattr(Toy, "run", run)
     done: list[Artefact] = []
     with pytest.raises(DamagedError, match="toy: damaged"):
-        for _, _, out in module.made(load_recipe(path, {}), place, lambda stage: make(stage, place)):
+        for _, _, out in made_steps(load_recipe(path, {}), place, lambda stage: make(stage, place)):
             done.append(out)
     assert [a.spec["rows"] for a in done] == [4, 5]
     said = capsys.readouterr().err

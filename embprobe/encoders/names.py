@@ -93,7 +93,7 @@ def is_control(source: str) -> bool:
 
 def draws(source: str) -> bool:
     """Whether a seed decides what it is."""
-    return source.startswith("random:")
+    return source.startswith("random:") or family_of(source) is not None
 
 
 @cache

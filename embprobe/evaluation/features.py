@@ -90,4 +90,13 @@ def compared_sets(reference: Images, real: Features, drawn: Features | None) -> 
     sets = {name: feature_set(real, name, reference.labels) for name in real.sets}
     if drawn is None:
         return {"samples": sets.get("held_out", sets["train"]), **sets}
-    return {"samples": feature_set(drawn, "samples", picture_array(drawn.source)[1]), **sets}
+    _, asked = picture_array(drawn.source)
+    named_alike = class_names(drawn.source) == reference.classes  # else one id would mean two classes
+    return {"samples": feature_set(drawn, "samples", asked if named_alike else None), **sets}
+
+
+def class_names(artefact: Artefact) -> list[str]:
+    """Names of the classes of a data set or of samples; none of a decoder's reconstructions."""
+    if artefact.stage == "decode":
+        return []
+    return Images(artefact).classes if artefact.stage == "ingest" else Samples(artefact).classes

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from embprobe.chunks import fill
 from embprobe.encoders import names
+from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
 from embprobe.store import Artefact, Json
 
@@ -48,7 +49,12 @@ class Featurize(Stage):
         return "features"
 
     def resolved(self) -> dict[str, object]:
-        return {"size": self.size * 2 if len(self.size) == 1 else self.size}
+        size = self.size * 2 if len(self.size) == 1 else self.size
+        return {"size": size, "whole": self.whole or self.images.stage != "ingest"}
+
+    def validate(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise UserError("--size is a height and a width in pixels, such as 64 or 32,96")
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With the weights of a hub checkpoint as the file they are, so that they count by content."""

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
-from embprobe.stages.features import JUDGES, Featurize, judge_name
+from embprobe.stages.features import JUDGES, Featurize, is_encoder, judge_name
 from embprobe.store import Artefact, Json
 from embprobe.views import Features, Images, Samples, image_size
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from embprobe.evaluation.copies import Space
 
 WEAK = 0.9  # a judge less accurate than this is marked
+
+
+NEIGHBOURS = 5  # training images that the test for copies needs at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +151,8 @@ class Measure(Stage):
         train = seeded_subset(reference.train, self.limit, self.seed)
         if self.of_reference(samples):
             train = np.intersect1d(train, samples.denoiser.training_rows())
+        if len(train) <= max(self.k, NEIGHBOURS):
+            return None
         return seeded_subset(np.arange(len(samples)), self.limit, self.seed), train, held
 
     def latent_space(self, rows: "np.ndarray") -> "Space | None":
@@ -166,5 +172,11 @@ def probed(judge: Artefact | str, samples: Artefact) -> bool:
     from embprobe.views import Decoder
 
     if samples.stage == "decode":
-        return Decoder(samples).latents.embeddings.encoder == judge
-    return samples.stage == "sample" and Samples(samples).drawn and Samples(samples).embeddings.encoder == judge
+        encoder = Decoder(samples).latents.embeddings.encoder
+    elif samples.stage == "sample" and Samples(samples).drawn:
+        encoder = Samples(samples).embeddings.encoder
+    else:
+        return False
+    if isinstance(encoder, str) and is_encoder(judge):
+        return names.full_name(encoder) == names.full_name(str(judge))
+    return encoder == judge

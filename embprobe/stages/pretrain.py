@@ -37,6 +37,9 @@ class Pretrain(Training):
     warmup: float = option("share of the steps in which the rate rises", 0.05, least=0, most=1)
     seed: int = option("seed of initialisation, masks, crops and batches", 0, least=0)
 
+    def resolved(self) -> dict[str, object]:
+        return {"encoder": self.encoder and self.encoder.removeprefix("timm:")}
+
     def check(self) -> None:
         images = Images(self.images)
         if self.encoder is None and any(side % self.patch for side in images.size):
@@ -72,7 +75,7 @@ class Pretrain(Training):
         if self.encoder is None:
             return vit_config(images.size, self.patch, self.width, self.depth, self.heads, images.channels)
         sizes = {"img_size": list(images.size), "in_chans": images.channels, "reg_tokens": 0}
-        return {"name": self.encoder.removeprefix("timm:"), **sizes, **HEADLESS}
+        return {"name": self.encoder, **sizes, **HEADLESS}
 
     def task(self, config: "ViTConfig") -> "Task":
         """What trains the encoder."""

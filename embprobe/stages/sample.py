@@ -63,6 +63,8 @@ class Sample(Stage):
         if step is not None and step < 1:  # a share of the run stands for the saved step nearest to it
             share = step * denoiser.steps
             step = min(denoiser.milestones, key=lambda saved: abs(saved - share))
+        if step is not None and step == int(step):
+            step = None if step == denoiser.steps else int(step)
         interval = tuple(float(share) for share in self.guidance_interval)
         return {"sampler": sampler, "labels": labels, "milestone": step, "guidance_interval": interval}
 

@@ -54,7 +54,13 @@ class Array:
             start, stop, step = rows.indices(len(self))
             return self.read(start, stop) if step == 1 else self.take(np.arange(start, stop, step))
         numbers = np.asarray(rows)
-        return self.take(np.where(numbers < 0, numbers + len(self), numbers))
+        if numbers.dtype == bool:
+            if numbers.shape != (len(self),):
+                raise IndexError(f"{self.name} has {len(self)} rows, and the mask has the shape {numbers.shape}")
+            numbers = np.nonzero(numbers)[0]
+        if numbers.size and not (-len(self) <= numbers.min() and numbers.max() < len(self)):
+            raise IndexError(f"{self.name} has {len(self)} rows; asked for {numbers.min()} to {numbers.max()}")
+        return self.take(np.where(numbers < 0, numbers + len(self), numbers).astype(np.int64))
 
     @property
     def row_bytes(self) -> int:
