@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import numbers
 import types
 import typing
 from collections.abc import Callable
@@ -186,12 +187,12 @@ def coerced(field: Field, hint: Any, value: object) -> object:  # Any: a type ex
     if typing.get_origin(first) is Literal and value not in typing.get_args(first):
         allowed = ", ".join(map(str, typing.get_args(first)))
         raise UserError(f"{dashed(field.name)} is {value!r}; it must be one of {allowed}")
-    if first is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if first is int and isinstance(value, float) and value == int(value):
-        return int(value)
-    if first in (int, float) and (not isinstance(value, (int, float)) or value != value):
-        raise UserError(f"{dashed(field.name)} is {value!r}; it must be a {'whole ' * (first is int)}number")
+    if first in (int, float):
+        kind = numbers.Integral if first is int else numbers.Real
+        whole = first is int and isinstance(value, numbers.Real) and float(value).is_integer()
+        if isinstance(value, bool) or not (whole or isinstance(value, kind)) or value != value:
+            raise UserError(f"{dashed(field.name)} is {value!r}; it must be a {'whole ' * (first is int)}number")
+        return first(value)
     if first is Path and isinstance(value, str):
         return Path(value)
     return str(value) if str in choices and isinstance(value, Path) else value

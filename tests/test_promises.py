@@ -253,6 +253,17 @@ def test_numbers_and_paths_of_python_are_the_shells(zoo: Zoo, tmp_path: Path) ->
         Ingest(source="planted", size="64")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", [1.5, float("inf"), float("nan"), True, "8"])
+def test_no_number_of_python_is_taken_for_a_whole_one(zoo: Zoo, value: object) -> None:
+    with pytest.raises(UserError, match="it must be a whole number"):
+        Extract(images=zoo["images"], encoder="pixels", forward=value)  # type: ignore[arg-type]
+
+
+def test_a_numpy_number_is_the_same_question(zoo: Zoo) -> None:
+    given = Extract(images=zoo["images"], encoder="random:vit-16x1-h2-p4", seed=np.int64(3))  # type: ignore[arg-type]
+    assert type(given.seed) is int and given.seed == 3
+
+
 def test_the_seed_of_another_packages_encoder_counts(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from embprobe import console
 from embprobe.errors import UserError
 from embprobe.evaluation.output import JudgeOutput
 from embprobe.pixels import resized
@@ -92,6 +93,8 @@ def compared_sets(reference: Images, real: Features, drawn: Features | None) -> 
         return {"samples": sets.get("held_out", sets["train"]), **sets}
     _, asked = picture_array(drawn.source)
     named_alike = class_names(drawn.source) == reference.classes  # else one id would mean two classes
+    if asked is not None and not named_alike:
+        console.say("the samples' classes are not the reference's by name: nothing is said of the class asked for")
     return {"samples": feature_set(drawn, "samples", asked if named_alike else None), **sets}
 
 
