@@ -1,5 +1,70 @@
-"""`python -m embprobe` is the command line."""
+"""The edge of the process: its first moment, one command line, and how that ends."""
 
-from embprobe.cli import main
+import signal
+import sys
+from typing import NoReturn
 
-main()
+
+def main() -> NoReturn:
+    """The command line; Ctrl-C while it loads ends it without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    respond()
+
+
+def respond() -> NoReturn:
+    """Runs one command line; every failure is one line and an exit code (see errors.py)."""
+    from embprobe import console, signals
+    from embprobe.errors import EmbprobeError, Interrupted
+
+    try:
+        from embprobe.cli import app
+
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except Interrupted as stop:
+        console.fail(str(stop))
+        if stop.signum == signal.SIGINT:
+            signals.die(signal.SIGINT)
+        sys.exit(stop.exit_code)
+    except EmbprobeError as error:
+        console.fail(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        signals.die(signal.SIGINT)
+        raise
+    except Exception as error:
+        sys.exit(_edge(error))
+
+
+def _edge(error: Exception) -> int:
+    """One line for what the shell or the machine did wrong; a traceback for what is a defect of ours."""
+    import errno
+    import traceback
+
+    from embprobe import console
+
+    if hasattr(error, "format_message"):  # Click's and Typer's usage errors, whichever of the two raised them
+        console.fail(error.format_message() or "see --help")
+        return 2
+    if type(error).__name__ == "Abort":
+        console.fail("nothing done")
+        return 2
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        console.fail(
+            f"no space left to write {error.filename or 'the store'}; free some and run the same command again, it continues"
+        )
+        return 1
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
+        console.fail(f"{error.strerror}: {error.filename or 'the store'}")
+        return 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        console.fail("out of memory; a smaller --batch or --forward needs less")
+        return 1
+    traceback.print_exception(error, file=sys.stderr)
+    console.fail("this is a defect of embprobe; please report it with the lines above")
+    return 1
+
+
+if __name__ == "__main__":
+    main()

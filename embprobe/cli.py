@@ -1,22 +1,20 @@
-"""The only file that knows Typer: one command per stage, and run, plan, ls, show, verify, rm, demo."""
+"""The only file that knows Typer: one command per stage, and run, plan, ls, show, verify, rm, gc, demo."""
 
 import dataclasses
-import errno
 import inspect
-import signal
 import sys
-import traceback
 import types
 import typing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import typer
 
-from embprobe import __version__, console, inspection, signals
-from embprobe.errors import EmbprobeError, Interrupted
+from embprobe import __version__, console, signals
+from embprobe.errors import UserError
+from embprobe.inspection import listing, plans, upkeep
 from embprobe.options import build
 from embprobe.stage import Stage, described, fields_of
 from embprobe.stages import INGEST, STAGES
@@ -75,6 +73,8 @@ def _command(cls: type[Stage]) -> Callable[..., None]:
         console.guard_stdout()
         signals.install()
         place = Store(store)
+        if name is not None:
+            place.check_name(name)
         from embprobe.making import make
 
         maker = partial(make, store=place, wait=not no_wait)
@@ -137,8 +137,10 @@ def _run(
     from embprobe.running import run
 
     place = Store(store)
+    if name is not None:
+        place.check_name(name)
     last = run(word, place, assigned(sets or []), device=device, wait=not no_wait)
-    inspection.show_tables(last)
+    listing.show_tables(last)
     _print_made(last, place, name, json)
 
 
@@ -171,14 +173,14 @@ def plan(
     place = Store(store)
     loaded = recipes.load_recipe(recipes.locate(recipe), recipes.assigned(sets or []))
     steps = made(loaded, place, partial(planned, store=place))
-    inspection.show_plan([inspection.plan_step(step.label, stage, out, place) for step, stage, out in steps], json)
+    plans.show_plan([plans.plan_step(step.label, stage, out, place) for step, stage, out in steps], json)
 
 
 @app.command()
 def encoders(json: JsonOption = False) -> None:
     """List the encoders that have names: source, input size, grid, width, licence, and whether the weights are here."""
     console.guard_stdout()
-    inspection.show_encoders(json)
+    listing.show_encoders(json)
 
 
 # ---- the store
@@ -188,7 +190,7 @@ def encoders(json: JsonOption = False) -> None:
 def list_(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
     """List the artefacts."""
     console.guard_stdout()
-    inspection.show_list(Store(store), json)
+    listing.show_list(Store(store), json)
 
 
 @app.command()
@@ -199,7 +201,7 @@ def show(
 ) -> None:
     """Tell everything about an artefact: what it answers, from what, what it holds and measured."""
     console.guard_stdout()
-    inspection.show_artefact(Store(store)[artefact], json)
+    listing.show_artefact(Store(store)[artefact], json)
 
 
 @app.command("verify")
@@ -210,28 +212,48 @@ def verify_artefacts(
     repair: Annotated[
         bool, typer.Option("--repair", help="make damaged chunks and files again, and nothing else")
     ] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="with --repair: make all of a damaged artefact again, from the start")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     json: JsonOption = False,
 ) -> None:
     """Check every chunk and file against its checksum; exits 3 where one differs."""
     console.guard_stdout()
     signals.install()
+    if anew and not repair:
+        raise UserError("--anew says how to repair; give --repair too")
     place = Store(store)
     chosen = [place[word] for word in artefacts] if artefacts else place.artefacts()
-    inspection.verify(chosen, repair, json)
+    upkeep.verify(chosen, repair, json, anew=anew)
 
 
 @app.command()
 def rm(
     artefacts: Annotated[list[str], typer.Argument(help="names, prefixes or paths")],
+    recursive: Annotated[bool, typer.Option("--recursive", help="also what was made from them, in any store")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Remove artefacts that nothing else was made from."""
     console.guard_stdout()
+    signals.install()
     place = Store(store)
     chosen = [place[word] for word in artefacts]
-    inspection.remove_artefacts(place, chosen, lambda text: yes or typer.confirm(text, err=True))
+    upkeep.remove_artefacts(place, chosen, lambda text: yes or typer.confirm(text, err=True), recursive=recursive)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and remove nothing")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="don't ask")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    json: JsonOption = False,
+) -> None:
+    """Clear away what kills left behind, and requests of which nothing was made; never a result."""
+    console.guard_stdout()
+    signals.install()
+    upkeep.clear(Store(store), lambda text: yes or typer.confirm(text, err=True), dry=dry_run, as_json=json)
 
 
 def _version(value: bool) -> None:
@@ -247,50 +269,3 @@ def _root(
     ] = False,
 ) -> None:
     """Tell what a frozen image encoder keeps and what it throws away, by learning to generate from its embeddings."""
-
-
-# ---- the edge of the process
-
-
-def main() -> NoReturn:
-    """Runs the command line; every failure is one line and an exit code (see errors.py)."""
-    try:
-        code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except Interrupted as stop:
-        console.fail(str(stop))
-        if stop.signum == signal.SIGINT:
-            signals.die(signal.SIGINT)
-        sys.exit(stop.exit_code)
-    except EmbprobeError as error:
-        console.fail(str(error))
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        signals.die(signal.SIGINT)
-        raise
-    except Exception as error:
-        sys.exit(_edge(error))
-
-
-def _edge(error: Exception) -> int:
-    """One line for what the shell or the machine did wrong; a traceback for what is a defect of ours."""
-    if hasattr(error, "format_message"):  # Click's and Typer's usage errors, whichever of the two raised them
-        console.fail(error.format_message() or "see --help")
-        return 2
-    if type(error).__name__ == "Abort":
-        console.fail("nothing done")
-        return 2
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        console.fail(
-            f"no space left to write {error.filename or 'the store'}; free some and run the same command again, it continues"
-        )
-        return 1
-    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
-        console.fail(f"{error.strerror}: {error.filename or 'the store'}")
-        return 1
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        console.fail("out of memory; a smaller --batch or --forward needs less")
-        return 1
-    traceback.print_exception(error, file=sys.stderr)
-    console.fail("this is a defect of embprobe; please report it with the lines above")
-    return 1

@@ -9,10 +9,10 @@ from functools import partial
 from importlib import metadata
 
 from embprobe import console
-from embprobe.errors import Interrupted, UserError
+from embprobe.errors import DamagedError, Interrupted, UserError
 from embprobe.options import build
 from embprobe.stage import Stage
-from embprobe.store import Artefact, Json, Store
+from embprobe.store import Artefact, Json, Store, mending, removal
 
 LIBRARIES = (
     "embprobe",
@@ -39,13 +39,14 @@ def make(stage: Stage, store: Store, *, wait: bool = True) -> Artefact:
     if out.complete:
         stage.export(out)
         return out
-    for name, artefact in stage.inputs().items():
-        if not artefact.complete:
-            raise UserError(f"--{name}: {artefact.stage} {artefact.short} isn't finished; run its command again first")
-    stage.check()
+    _check_inputs(stage)
     with out.locked(wait=wait):
         if not out.complete:
-            _run(stage, out)
+            try:
+                _run(stage, out)
+            except UserError:
+                removal.withdraw(out)
+                raise
     stage.export(out)
     return out
 
@@ -55,20 +56,31 @@ def planned(stage: Stage, store: Store) -> Artefact:
     return store.open(stage.prepare(partial(planned, store=store), download=False))
 
 
-def repaired(artefact: Artefact, cls: type[Stage], damaged: list[str]) -> tuple[Artefact, list[str]]:
-    """Makes damaged files of an artefact again; it, and the names of those that differ from the first.
+def repaired(artefact: Artefact, cls: type[Stage], *, anew: bool = False) -> mending.Mended:
+    """Mends a damaged artefact; files that are missing or changed are made again beside the whole ones.
 
-    Raises UserError where what it was made from has changed.
+    Raises UserError where what it was made from is gone or has changed, Interrupted where a signal came.
     """
-    store = Store(artefact.root)
-    stage = build(cls, artefact.options, store, partial(make, store=store))
-    if planned(stage, store).fingerprint != artefact.fingerprint:
-        raise UserError(
-            f"{artefact.path}: its sources have changed since; restore them, or make it anew and remove this one"
-        )
-    before = artefact.reopen(damaged)
-    again = make(stage, store)
-    return again, [name for name, value in before.items() if again.folder.sums.get(name) != value]
+
+    def again(scratch: Artefact) -> None:
+        store = Store(artefact.root)
+        stage = build(cls, mending.asked(artefact)["options"], store, partial(make, store=store))
+        stage = stage.prepare(partial(make, store=store), download=False)
+        if store.open(stage).fingerprint != artefact.fingerprint:
+            raise UserError("its sources have changed since; restore them, or make it anew and remove this one")
+        _check_inputs(stage)
+        scratch.question = stage
+        with scratch.locked():
+            _run(stage, scratch)
+
+    return mending.mend(artefact, again, anew=anew)
+
+
+def _check_inputs(stage: Stage) -> None:
+    for name, artefact in stage.inputs().items():
+        if not artefact.complete:
+            raise UserError(f"--{name}: {artefact.stage} {artefact.short} isn't finished; run its command again first")
+    stage.check()
 
 
 def _run(stage: Stage, out: Artefact) -> None:
@@ -76,13 +88,13 @@ def _run(stage: Stage, out: Artefact) -> None:
     console.say(f"{stage.name()} {out.short}")
     out.log.add(event="started", **conditions(stage))
     try:
-        stage.run(out)
+        _work(stage, out)
     except Interrupted:
         out.log.add(event="stopped", seconds=time.time() - began)
         raise
     seconds = time.time() - began
     out.log.add(event="finished", seconds=seconds)
-    earlier = sum(row["seconds"] for row in out.log.events("stopped"))
+    earlier = sum(s for row in out.log.events("stopped") if isinstance(s := row.get("seconds"), (int, float)))
     starts = [{k: row.get(k) for k in conditions(stage)} for row in out.log.events("started")]
     if any(start != starts[0] for start in starts):
         console.say(
@@ -101,6 +113,25 @@ def _run(stage: Stage, out: Artefact) -> None:
             "versions": versions(),
         }
     )
+
+
+def _work(stage: Stage, out: Artefact) -> None:
+    """Runs the stage, and once more for what an earlier process wrote and the disk has lost since."""
+    stage.run(out)
+    lost = out.folder.recheck()
+    if not lost:
+        return
+    console.say(
+        f"{stage.name()} {out.short}: {', '.join(lost[:3])} changed on the disk before the end; making it again"
+    )
+    out.log.add(event="lost", names=lost)
+    stage.run(out)
+    gone = [name for name in lost if name not in out.folder.sums]
+    if gone:
+        raise DamagedError(
+            f"{out.path / gone[0]} was lost before the end and can't be made again alone; "
+            f"`embprobe rm {out.path}`, and run the same command again"
+        )
 
 
 def conditions(stage: Stage) -> dict[str, Json]:

@@ -12,7 +12,8 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny networks are slower on more
 
-from embprobe import cli, console, signals
+from embprobe import console, signals
+from embprobe.__main__ import respond
 from embprobe.making import make
 from embprobe.store import Artefact, Store
 
@@ -45,7 +46,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["embprobe", *map(str, words)])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            respond()
         captured = capsys.readouterr()
         return Result(int(stopped.value.code or 0), captured.out, captured.err)
 

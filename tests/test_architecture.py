@@ -248,7 +248,7 @@ import sys
 for name in {HEAVY}: sys.modules[name] = None
 import embprobe, embprobe.stages, embprobe.recipe, embprobe.running, embprobe.inspection, embprobe.study
 for name in embprobe.__all__: getattr(embprobe, name)
-from embprobe.cli import main
+from embprobe.__main__ import main
 sys.argv = ["embprobe", "--help"]
 main()
 """
@@ -262,7 +262,7 @@ def test_asking_again_imports_no_torch(zoo) -> None:  # type: ignore[no-untyped-
     done = python(
         f"""
 import sys
-from embprobe.cli import main
+from embprobe.__main__ import main
 sys.argv = ["embprobe", *{words}]
 try:
     main()

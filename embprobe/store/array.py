@@ -1,20 +1,26 @@
 """Rows of a Zarr array as checked chunk files."""
 
-import json
 import math
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embprobe.errors import DamagedError, MachineError
+from embprobe.store import trust
 from embprobe.store.codecs import COMPRESSORS, Coder
-from embprobe.store.files import Folder, Json
+from embprobe.store.files import Folder
+from embprobe.store.trust import Json
 
 if TYPE_CHECKING:
     import numpy as np
 
 GROUP = "data.zarr"
 CACHE_BYTES = 256 << 20  # chunks an Array keeps for `take`
+CHUNK_MOST = 512 << 20  # bytes of a chunk in memory
+CODING = 1 << 16  # bytes that coding may add to a chunk
+DTYPES: tuple[str, ...] = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+DTYPES += ("float16", "float32", "float64")
 
 
 class Array:
@@ -27,16 +33,20 @@ class Array:
         import numpy as np
 
         self.folder, self.name = folder, name
-        meta = json.loads(folder.read(metadata_of(name)))
+        path = folder.path / metadata_of(name)
+        meta = description(trust.parsed(folder.read(metadata_of(name), trust.MOST), path), path)
         self.shape: tuple[int, ...] = tuple(meta["shape"])
         self.dtype: np.dtype[Any] = np.dtype(meta["data_type"])
         self.chunk_rows: int = meta["chunk_grid"]["configuration"]["chunk_shape"][0]
         self.attrs: dict[str, Json] = meta.get("attributes", {})
         self.coder = Coder(meta["codecs"])
         self.n_chunks = -(-self.shape[0] // self.chunk_rows)
+        self._chunk_bytes = self.row_bytes * self.chunk_rows
+        if self._chunk_bytes > CHUNK_MOST or (folder.sealed and self.n_chunks > len(folder.sums)):
+            raise DamagedError(f"{path} tells of more than its artefact can hold; it was not made by embprobe")
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._cache_lock = threading.Lock()
-        self._cache_chunks = max(2, CACHE_BYTES // max(1, self.row_bytes * self.chunk_rows))
+        self._cache_chunks = max(2, CACHE_BYTES // max(1, self._chunk_bytes))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -92,7 +102,7 @@ class Array:
         if len(rows) < self.chunk_rows:  # Zarr stores the last chunk at full size
             pad = np.zeros((self.chunk_rows - len(rows), *self.shape[1:]), self.dtype)
             values = np.concatenate([values, pad])
-        self.folder.write(self.file(chunk), self.coder.encode(values))
+        self.folder.write(self.file(chunk), self.coder.encode(values), settle=False)
 
     def write(self, values: "np.ndarray") -> None:
         """Writes the whole array; chunks that are there already stay."""
@@ -105,7 +115,7 @@ class Array:
     def chunk(self, index: int) -> "np.ndarray":
         """One chunk's rows, checked. Raises DamagedError."""
         name = self.file(index)
-        data = self.folder.read(name)
+        data = self.folder.read(name, self._chunk_bytes + CODING)
         try:
             values = self.coder.decode(data, self.dtype, self.chunk_rows * math.prod(self.shape[1:]))
         except DamagedError as error:
@@ -166,6 +176,20 @@ def metadata_of(name: str) -> str:
     return f"{GROUP}/{name}/zarr.json"
 
 
+def description(meta: Json, path: Path) -> dict[str, Json]:
+    """The description of an array, which has all that it must. Raises DamagedError."""
+    try:
+        shape, grid = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"]
+        counts = all(type(n) is int and n >= 0 for n in shape) and all(type(n) is int and n > 0 for n in grid)
+        rows = counts and len(shape) == len(grid) > 0 and [max(1, n) for n in shape[1:]] == grid[1:]
+        coded = bool(meta["codecs"]) and all(isinstance(codec["name"], str) for codec in meta["codecs"])
+        if rows and coded and meta["data_type"] in DTYPES and isinstance(meta.get("attributes", {}), dict):
+            return dict(meta)
+    except (KeyError, TypeError):
+        pass
+    raise DamagedError(f"{path} describes no array that embprobe writes")
+
+
 def create_array(
     folder: Folder,
     name: str,
@@ -178,27 +202,29 @@ def create_array(
 ) -> Array:
     """An array to write, coded as its kind is; the one begun before, if it has this shape. Raises MachineError."""
     key = metadata_of(name)
-    if not folder.has(key):
-        import zarr
-
-        group = zarr.open_group(str(folder.path / GROUP), mode="a", zarr_format=3)
-        chunks = (min(chunk_rows or shape[0], max(1, shape[0])) or 1, *shape[1:])
-        compressors = COMPRESSORS[kind] or None
-        group.create_array(
-            name,
-            shape=shape,
-            dtype=dtype,
-            chunks=chunks,
-            compressors=compressors,
-            filters=None,
-            attributes=attrs,
-            overwrite=True,
-        )
-        for file in (f"{GROUP}/zarr.json", key):
-            folder.write(file, (folder.path / file).read_bytes())
+    for file in (f"{GROUP}/zarr.json", key):
+        if not folder.has(file):
+            chunks = (min(chunk_rows or shape[0], max(1, shape[0])) or 1, *shape[1:])
+            folder.write(file, _metadata(name, shape, dtype, chunks, attrs, kind)[file])
     array = Array(folder, name)
     if array.shape != tuple(shape):
         raise MachineError(
             f"{folder.path / key} has shape {array.shape}, not {shape}; remove {folder.path} and run again"
         )
     return array
+
+
+def _metadata(
+    name: str, shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...], attrs: dict[str, Json] | None, kind: str
+) -> dict[str, bytes]:
+    """The files that zarr describes a group and its array by."""
+    import zarr
+    from zarr.core.buffer import Buffer
+
+    files: dict[str, Buffer] = {}
+    group = zarr.open_group(zarr.storage.MemoryStore(files), path=GROUP, mode="a", zarr_format=3)
+    compressors = COMPRESSORS[kind] or None
+    group.create_array(
+        name, shape=shape, dtype=dtype, chunks=chunks, compressors=compressors, filters=None, attributes=attrs
+    )
+    return {file: value.to_bytes() for file, value in files.items()}

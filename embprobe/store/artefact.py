@@ -1,18 +1,21 @@
 """One answer to one question: a folder of arrays, weights and a manifest."""
 
+import errno
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from embprobe.errors import DamagedError, EmbprobeError, UserError
-from embprobe.store.array import GROUP, Array, create_array, metadata_of
-from embprobe.store.files import CHECKSUMS, Folder, Json, as_json, digest, file_digest, write_whole
+from embprobe.errors import DamagedError, UserError
+from embprobe.store import disk, places, trust
+from embprobe.store.array import Array, create_array, metadata_of
+from embprobe.store.files import Folder, as_json
+from embprobe.store.hashes import fingerprint
 from embprobe.store.lock import Lock
 from embprobe.store.log import Log
+from embprobe.store.trust import Json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
 SPEC = "spec.json"
 MANIFEST = "manifest.json"
 MANIFEST_SUM = "manifest.xxh128"  # the manifest holds the digest of the checksums, this file that of the manifest
-BEFORE = "manifest.before.json"
 WEIGHTS = "weights.safetensors"
 MILESTONES = "milestones"
+CHECKPOINTS = "checkpoints"  # what unfinished work continues from; no finished artefact has any
+LOCK = ".lock"
 
 
 class Question(Protocol):
@@ -34,11 +38,13 @@ class Question(Protocol):
 
 
 class Artefact:
-    """One folder of a store: ROOT/<stage>/<fingerprint>/."""
+    """One folder of a store: ROOT/<stage>/<fingerprint>/. Two are equal if they answer one question, wherever they lie."""
 
-    def __init__(self, root: Path, stage: str, fingerprint: str, question: Question | None = None) -> None:
+    def __init__(
+        self, root: Path, stage: str, fingerprint: str, question: Question | None = None, path: Path | None = None
+    ) -> None:
         self.root, self.stage, self.fingerprint, self.question = root, stage, fingerprint, question
-        self.path = root / stage / fingerprint
+        self.path = path or root / stage / fingerprint
         self.notes: dict[str, Json] = {}
         self._manifest: dict[str, Json] | None = None
 
@@ -58,13 +64,16 @@ class Artefact:
 
     @cached_property
     def folder(self) -> Folder:
-        """Its files."""
-        return Folder(self.path)
+        """Its files; of a finished one, those that the manifest vouches for. Raises DamagedError."""
+        folder = Folder(self.path)
+        if self.complete:
+            folder.seal(self.manifest["checksums"])
+        return folder
 
     @property
     def log(self) -> Log:
         """What happened on the way, row by row."""
-        return Log(self.folder)
+        return Log(self.folder, self.manifest.get("log") if self.complete else None)
 
     # -- what it is
 
@@ -80,59 +89,54 @@ class Artefact:
 
     @property
     def manifest(self) -> dict[str, Json]:
-        """Spec, outputs, metrics, events, versions, host, time and memory. Raises UserError if it isn't complete."""
+        """Spec, outputs, metrics, events, versions, host, time and memory, as committed. Raises UserError, DamagedError."""
         if self._manifest is None:
-            if not self.complete:
-                raise UserError(f"{self.stage} {self.short} isn't finished; run its command again to continue it")
-            manifest = self._checked_manifest()
-            if manifest is None:
-                raise DamagedError(f"{self.path / MANIFEST} is damaged; `embprobe verify --repair {self.path}`")
-            self._manifest = manifest
+            try:
+                self._manifest = trust.manifest(self.path / MANIFEST, self.path / MANIFEST_SUM)
+            except FileNotFoundError:
+                raise UserError(
+                    f"{self.stage} {self.short} isn't finished; run its command again to continue it"
+                ) from None
+            except DamagedError as error:
+                raise DamagedError(f"{error}; `embprobe verify --repair {self.path}` mends it") from None
         return self._manifest
-
-    def _checked_manifest(self) -> dict[str, Json] | None:
-        """The manifest as it was committed; None if its bytes changed."""
-        beside = self.path / MANIFEST_SUM
-        try:
-            data = (self.path / MANIFEST).read_bytes()
-            if beside.exists() and beside.read_text() != sum_line(data):
-                return None
-            manifest: dict[str, Json] = json.loads(data)
-            return manifest
-        except (OSError, ValueError):
-            return None
 
     @property
     def metrics(self) -> Json:
         """What the stage measured, by key."""
         return self.manifest["metrics"]
 
-    def _request(self) -> dict[str, Json]:
+    def request(self) -> dict[str, Json]:
+        """What it was asked for: spec, options, and inputs as stage and fingerprint. Raises DamagedError."""
         if self.question is not None:
             named = {k: [a.stage, a.fingerprint] for k, a in self.question.inputs().items()}
             return {"spec": self.question.spec(), "options": self.question.options(), "inputs": named}
         try:
-            request: dict[str, Json] = json.loads((self.path / SPEC).read_text())
-            return request
-        except (OSError, ValueError):
-            raise DamagedError(f"{self.path / SPEC} is missing or damaged; remove the folder, make it again") from None
+            known = self.manifest if self.complete else trust.request(self.path / SPEC)
+        except FileNotFoundError:
+            where = "" if self.path.exists() else f"; copy it to {self.root}, or make it again"
+            raise DamagedError(f"{self.path / SPEC} is missing{where}") from None
+        if known["spec"]["stage"] != self.stage or fingerprint(known["spec"]) != self.fingerprint:
+            raise DamagedError(f"{self.path} holds the answer to another question than its name says")
+        return {key: known[key] for key in trust.REQUEST}
 
     @property
     def spec(self) -> Json:
         """The question it answers, by key."""
-        return self._request()["spec"]
+        return self.request()["spec"]
 
     @property
     def options(self) -> Json:
         """The options as they were given, by name, to ask the same again."""
-        return self._request()["options"]
+        return self.request()["options"]
 
     @property
     def inputs(self) -> dict[str, "Artefact"]:
-        """The artefacts it was made from, by option."""
+        """The artefacts it was made from, by option; from the other stores that this one knows, if need be."""
         if self.question is not None:
             return self.question.inputs()
-        return {k: Artefact(self.root, stage, fp) for k, (stage, fp) in self._request()["inputs"].items()}
+        named = self.request()["inputs"]
+        return {k: Artefact(places.home(self.root, stage, fp), stage, fp) for k, (stage, fp) in named.items()}
 
     def lineage(self) -> Iterator["Artefact"]:
         """Itself and everything it was made from."""
@@ -164,7 +168,7 @@ class Artefact:
 
     def read_json(self, name: str) -> Json:
         """A JSON file's value."""
-        return json.loads(self.folder.read(name))
+        return trust.parsed(self.folder.read(name), self.path / name)
 
     def read_lines(self, name: str) -> list[Json]:
         """The values of a JSON-lines file."""
@@ -231,70 +235,61 @@ class Artefact:
     # -- making
 
     @contextmanager
-    def locked(self, wait: bool = True) -> Iterator[None]:
+    def locked(self, wait: bool = True, doing: str = "made") -> Iterator[None]:
         """Holds the artefact; another process that asks for it waits, or leaves with 75."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with Lock(self.path / ".lock").held(wait=wait, what=f"{self.stage} {self.short}") as lock:
+        self._make_place()
+        with Lock(self.path / LOCK).held(wait=wait, what=f"{self.stage} {self.short}", doing=doing) as lock:
             self.__dict__.pop("folder", None)  # the one who held it before may have written
             self._manifest = None
-            self.folder.lock = lock
             try:
-                if not self.begun:
-                    write_whole(self.path / SPEC, as_json(self._request()))
+                if not self.complete:
+                    self._begin(lock)
                 yield
             finally:
-                self.folder.lock = None
+                self.__dict__.pop("folder", None)
+                self._manifest = None
+
+    def _begin(self, lock: Lock) -> None:
+        self.folder.lock = lock
+        self.folder.sweep()
+        asked = as_json(self.request())
+        if not self.begun or disk.read(self.path / SPEC, trust.MOST) != asked:
+            self.folder.place(SPEC, asked)
+            for other in {a.root for a in self.inputs.values()} - {self.root}:
+                places.acquaint(self.root, other)
+
+    def _make_place(self) -> None:
+        """The folder, in folders that are no links. Raises UserError where the store can't be written."""
+        try:
+            missing = [p for p in (self.root, *self.root.parents) if not p.exists()]
+            for path in (*reversed(missing), self.path.parent, self.path):
+                if path != self.root and path.is_symlink():
+                    raise DamagedError(f"{path} is a link; embprobe writes in no folder that a store links to")
+                if disk.make_folder(path):
+                    disk.sync(path.parent)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            raise UserError(
+                f"cannot write to the store {self.root} ({error.strerror}); give another with --store"
+            ) from None
 
     def commit(self, facts: dict[str, Json]) -> None:
         """Writes the manifest, last of all, with what happened on the way."""
-        if self.folder.lock is not None:
-            self.folder.lock.check()
-        manifest = {**self._request(), "metrics": self.notes}
-        manifest |= {"files": len(self.folder.sums), "bytes": self.folder.size(), "checksums": self.folder.save()}
+        folder = self.folder
+        if folder.lock is not None:
+            folder.lock.check()
+        folder.clear(CHECKPOINTS)
+        manifest = {**self.request(), "metrics": self.notes, "files": len(folder.sums), "bytes": folder.size()}
+        manifest |= {"checksums": folder.save(), "log": self.log.settle()}
         data = as_json(manifest | facts)
-        write_whole(self.path / MANIFEST_SUM, sum_line(data).encode())
-        write_whole(self.path / MANIFEST, data)
-        (self.path / BEFORE).unlink(missing_ok=True)
+        folder.place(MANIFEST_SUM, trust.sum_of(data, MANIFEST))
+        folder.place(MANIFEST, data)
+        folder.sweep()
         self._manifest = None
-
-    # -- checking and mending
-
-    def damage(self) -> list[str]:
-        """Names of files that are missing or whose bytes changed; the checksums and manifest included."""
-        manifest, sums = self._checked_manifest(), self.path / CHECKSUMS
-        bad = [] if manifest is not None and (self.path / MANIFEST_SUM).exists() else [MANIFEST]
-        if manifest and (not sums.exists() or file_digest(sums) != manifest["checksums"]):
-            bad.append(CHECKSUMS)
-        return bad + self.folder.damaged()
-
-    def describe(self, name: str) -> str:
-        """A file, with the rows it holds where it is a chunk."""
-        parts = name.split("/")
-        if len(parts) > 3 and parts[0] == GROUP and parts[2] == "c":
-            try:
-                rows = self.array(parts[1]).rows_of(int(parts[3]))
-                return f"{name} (chunk {parts[3]} of {parts[1]}, rows {rows.start} to {rows.stop - 1})"
-            except EmbprobeError:
-                return name
-        return name
-
-    def reopen(self, damaged: list[str]) -> dict[str, str]:
-        """Takes back the commit and drops damaged files, so that the stage makes them again; their first checksums."""
-        with self.locked():
-            before = {name: self.folder.sums[name] for name in damaged if name in self.folder.sums}
-            self.log.add(event="reopened", damaged=damaged)
-            self.folder.remove(*damaged)
-            if MANIFEST not in damaged:
-                os.replace(self.path / MANIFEST, self.path / BEFORE)
-            self._manifest = None
-        return before
+        self.__dict__.pop("folder", None)
 
 
 def milestone_name(step: int) -> str:
     """The file of a milestone, relative to the artefact."""
     return f"{MILESTONES}/step_{step:08d}.safetensors"
-
-
-def sum_line(manifest: bytes) -> str:
-    """The line that `xxh128sum` checks a manifest by."""
-    return f"{digest(manifest)}  {MANIFEST}\n"

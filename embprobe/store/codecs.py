@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from embprobe.errors import DamagedError, UserError
-from embprobe.store.files import Json
+from embprobe.store.trust import Json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,12 @@ class Coder:
         first, *rest = codecs
         if first["name"] != "bytes" or first.get("configuration", {}).get("endian", "little") != "little":
             raise UserError(f"chunks coded by {first['name']} first can't be read; only little-endian bytes can")
-        self.compressors = [_codec(declared["name"], declared.get("configuration", {})) for declared in rest]
+        try:
+            self.compressors = [_codec(declared["name"], declared.get("configuration", {})) for declared in rest]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise DamagedError(f"{rest[0]['name']} without what it needs") from None
+        if len(rest) > 1:
+            raise UserError("chunks compressed twice can't be read; embprobe reads those of one blosc or zstd")
 
     def encode(self, values: "np.ndarray") -> "bytes | memoryview":
         """The bytes of a contiguous chunk."""
@@ -44,11 +49,12 @@ class Coder:
         import numpy as np
 
         decoded: Any = data  # Any: as above
+        room = np.empty(items * dtype.itemsize, np.uint8) if self.compressors else None  # the header may claim more
         try:
             for compressor in reversed(self.compressors):
-                decoded = compressor.decode(decoded)
+                decoded = compressor.decode(decoded, out=room)
             values = np.frombuffer(decoded, dtype)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             raise DamagedError(f"a chunk can't be decoded ({error})") from None
         if len(values) != items:
             raise DamagedError(f"a chunk holds {len(values)} values, not {items}")

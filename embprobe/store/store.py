@@ -2,28 +2,26 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 from embprobe import console
-from embprobe.errors import UserError, did_you_mean
+from embprobe.errors import DamagedError, UserError, did_you_mean
+from embprobe.store import disk, places, trust
 from embprobe.store.artefact import SPEC, Artefact, Question
 from embprobe.store.hashes import fingerprint
 
+ALIASES = "names"
+ALIAS = re.compile(r"[^\W_]([\w.+ -]{0,98}[\w.+-])?")
+TARGET = re.compile(rf"\.\./({trust.STAGE.pattern})/({trust.FINGERPRINT.pattern})")
+
 
 class Store:
-    """A folder of artefacts."""
+    """A folder of artefacts; it may be read-only as long as nothing is made, and need not be there."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot use {self.root} as the store ({error.strerror}); give another with --store"
-            ) from None
-        if not os.access(self.root, os.W_OK):
-            raise UserError(f"cannot write to the store {self.root}; give another with --store")
+        if os.path.lexists(self.root) and not self.root.is_dir():
+            raise UserError(f"{self.root} is no folder, and so no store; give another with --store")
 
     def open(self, stage: Question) -> Artefact:
         """The artefact that answers a stage's question, made or not."""
@@ -32,37 +30,61 @@ class Store:
 
     def artefacts(self) -> list[Artefact]:
         """All there is, finished or not, oldest first."""
-        folders = [p.parent for p in self.root.glob(f"*/*/{SPEC}") if not p.parent.is_symlink()]
-        return [
-            Artefact(self.root, p.parent.name, p.name)
-            for p in sorted(folders, key=lambda p: (p / SPEC).stat().st_mtime)
-        ]
+        dated = [(_age(path), path) for path in self.folders()]
+        return [Artefact(self.root, path.parent.name, path.name) for _, path in sorted(dated)]
+
+    def folders(self) -> list[Path]:
+        """The folders of artefacts, whole or not. Raises UserError if there is no store."""
+        try:
+            stages = [e.name for e in os.scandir(self.root) if trust.STAGE.fullmatch(e.name) and e.name != ALIASES]
+        except FileNotFoundError:
+            raise UserError(
+                f"there is no store at {self.root}; give one with --store, or start with `embprobe ingest`"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"cannot read the store {self.root} ({error.strerror}); give another with --store"
+            ) from None
+        paths = []
+        for stage in stages:
+            if (self.root / stage).is_dir():
+                entries = os.scandir(self.root / stage)
+                paths += [Path(e.path) for e in entries if trust.FINGERPRINT.fullmatch(e.name) and not e.is_symlink()]
+        return paths
 
     def lookup(self, word: str) -> Artefact | None:
         """An artefact by alias, fingerprint prefix or path; None if nothing is called so.
 
-        Raises UserError where a prefix fits several.
+        Looks in the stores that this one knows as well. Raises UserError where a prefix fits several.
         """
-        link = self.root / "names" / word
-        if "/" not in word and link.is_symlink():
-            return self._at(link.resolve())
+        if ALIAS.fullmatch(word) and (target := self.target(word)):
+            artefact = Artefact(places.home(self.root, *target), *target)
+            if not artefact.path.is_dir():
+                raise UserError(f"{word} names {artefact}, which is gone; `embprobe ls` lists what is there")
+            return artefact
         if re.fullmatch(r"[0-9a-f]{6,32}", word):
-            folders = [p for p in self.root.glob(f"*/{word}*") if (p / SPEC).exists() and not p.is_symlink()]
-            if len(folders) > 1:
-                listed = ", ".join(f"{p.parent.name} {p.name[:12]}" for p in folders)
-                raise UserError(f"{word} fits {len(folders)} artefacts ({listed}); give more digits")
-            if folders:
-                return self._at(folders[0])
-        path = Path(word)
-        if (path / SPEC).exists():
-            return self._at(path.resolve())
-        return None
+            for root in (self.root, *places.others(self.root)):
+                folders = [p for p in root.glob(f"*/{word}*") if trust.FINGERPRINT.fullmatch(p.name)]
+                folders = [p for p in folders if p.parent.name != ALIASES and not p.is_symlink()]
+                if len(folders) > 1:
+                    listed = ", ".join(f"{p.parent.name} {p.name[:12]}" for p in folders)
+                    raise UserError(f"{word} fits {len(folders)} artefacts ({listed}); give more digits")
+                if folders:
+                    return Artefact(root, folders[0].parent.name, folders[0].name)
+        try:
+            path = Path(word).resolve()
+            named = trust.STAGE.fullmatch(path.parent.name) and trust.FINGERPRINT.fullmatch(path.name)
+            return Artefact(path.parent.parent, path.parent.name, path.name) if named and path.is_dir() else None
+        except (OSError, ValueError, RuntimeError):  # too long, a circle of links: no path
+            return None
 
-    def _at(self, path: Path) -> Artefact:
-        if not (path / SPEC).exists():
-            raise UserError(f"{path} is no artefact any more; `embprobe ls` lists what is there")
-        root = self.root if path.parent.parent == self.root.resolve() else path.parent.parent
-        return Artefact(root, path.parent.name, path.name)
+    def target(self, alias: str) -> tuple[str, str] | None:
+        """Stage and fingerprint that an alias stands for; it is a link inside the store, or none."""
+        try:
+            found = TARGET.fullmatch(str((self.root / ALIASES / alias).readlink()))
+        except OSError:
+            return None
+        return (found[1], found[2]) if found else None
 
     def __getitem__(self, word: str) -> Artefact:
         """An artefact by alias, prefix or path. Raises UserError."""
@@ -83,11 +105,8 @@ class Store:
         lineage = {a for g in given for a in g.lineage()}
         inside = [a for a in lineage if a.stage in made_by]
         known = {a.stage: a for a in lineage}
-        fitting = inside or [
-            a
-            for a in self.artefacts()
-            if a.stage in made_by and a.complete and all(known.get(b.stage, b) == b for b in a.lineage())
-        ]
+        there = self.artefacts() if self.root.exists() and not inside else []
+        fitting = inside or [a for a in there if a.stage in made_by and a.complete and _goes_with(a, known)]
         dashed = option.replace("_", "-")
         if not fitting:
             raise UserError(
@@ -100,29 +119,62 @@ class Store:
         return fitting[0]
 
     def names(self) -> list[tuple[str, Artefact]]:
-        """Aliases and what they name."""
-        links = sorted((self.root / "names").glob("*")) if (self.root / "names").exists() else []
-        return [
-            (p.name, Artefact(self.root, p.resolve().parent.name, p.resolve().name)) for p in links if p.is_symlink()
-        ]
+        """Aliases and what they name, whether it is there or not."""
+        try:
+            links = sorted(entry.name for entry in os.scandir(self.root / ALIASES))
+        except OSError:
+            return []
+        targets = [(name, self.target(name)) for name in links]
+        return [(name, Artefact(places.home(self.root, *t), *t)) for name, t in targets if t]
+
+    @staticmethod
+    def check_name(alias: str) -> None:
+        """Raises UserError for what can't be a name."""
+        if not ALIAS.fullmatch(alias) or len(alias.encode()) > 200 or re.fullmatch(r"[0-9a-f]{10,}", alias):
+            raise UserError(
+                f"--name {alias!r} can't be a name; take up to 100 letters, digits, spaces and . _ + - that begin with a letter "
+                "or digit and are no fingerprint"
+            )
 
     def name(self, alias: str, artefact: Artefact) -> None:
         """Gives an artefact a name; one used before moves, and it is said."""
-        if not alias or "/" in alias or alias.startswith("."):
-            raise UserError(f"--name {alias!r} can't be a name; leave out slashes and a leading dot")
-        link = self.root / "names" / alias
-        link.parent.mkdir(exist_ok=True)
-        target = Path("..") / artefact.stage / artefact.fingerprint
-        if link.is_symlink() and link.readlink() != target:
-            console.say(f"{alias} named {link.readlink().name[:10]} until now; it names {artefact.short} from here on")
+        self.check_name(alias)
+        link, target = self.root / ALIASES / alias, Path("..", artefact.stage, artefact.fingerprint)
+        known = self.target(alias)
+        if known == (artefact.stage, artefact.fingerprint):
+            return
+        if known:
+            console.say(f"{alias} named {known[1][:10]} until now; it names {artefact.short} from here on")
         beside = link.with_name(f".{alias}.{os.getpid()}")
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(target)
-        os.replace(beside, link)
+        try:
+            if disk.make_folder(link.parent):
+                disk.sync(self.root)
+            disk.unlink(beside)
+            disk.point(beside, target)
+            disk.rename(beside, link)
+            disk.sync(link.parent)
+        except OSError as error:
+            raise UserError(
+                f"cannot write the name {link} ({error.strerror}); the artefact is {artefact.path}"
+            ) from None
 
-    def remove(self, artefact: Artefact) -> None:
-        """Removes an artefact and its aliases, whoever needs it."""
+    def unname(self, artefact: Artefact) -> None:
+        """Takes back the aliases of an artefact of this store."""
         for alias, named in self.names():
-            if named == artefact:
-                (self.root / "names" / alias).unlink()
-        shutil.rmtree(artefact.path)
+            if named == artefact and named.root == artefact.root:
+                disk.unlink(self.root / ALIASES / alias)
+
+
+def _age(path: Path) -> float:
+    try:
+        return os.lstat(path / SPEC).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _goes_with(artefact: Artefact, known: dict[str, Artefact]) -> bool:
+    """Whether its lineage holds no other artefact of a stage than those known; a damaged one goes with nothing."""
+    try:
+        return all(known.get(b.stage, b) == b for b in artefact.lineage())
+    except DamagedError:
+        return False

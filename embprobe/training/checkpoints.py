@@ -10,10 +10,8 @@ from torch import Tensor
 
 from embprobe import console
 from embprobe.errors import DamagedError
-from embprobe.store import Artefact
+from embprobe.store import CHECKPOINTS, Artefact
 from embprobe.training.task import EMA, Task
-
-FOLDER = "checkpoints"  # a new file each time, so that a kill can't part a file from its checksum
 
 
 @dataclass
@@ -46,29 +44,24 @@ class State:
 
 
 def save_checkpoint(state: State, out: Artefact) -> None:
-    """Writes a checkpoint, and removes the one before."""
+    """Writes a checkpoint, a new file each time, and removes the one before."""
     tensors = {f"task.{k}": v for k, v in state.task.state_dict().items()}
     if state.ema:
         tensors |= {f"ema.{k}": v for k, v in state.ema.values.items()}
     for name, optimiser in state.optimisers.items():
         for index, values in optimiser.state_dict()["state"].items():
             tensors |= {f"opt.{name}.{index}.{k}": torch.as_tensor(v) for k, v in values.items() if v is not None}
-    before = out.folder.names(FOLDER)
-    name = f"{FOLDER}/step_{state.step:08d}.safetensors"
+    before = out.folder.names(CHECKPOINTS)
+    name = f"{CHECKPOINTS}/step_{state.step:08d}.safetensors"
     if name not in before:
         facts = {"step": str(state.step), "plateau": json.dumps(asdict(state.plateau))}
         out.write_tensors(name, tensors, facts)
     out.remove(*(n for n in before if n != name))
 
 
-def remove_checkpoints(out: Artefact) -> None:
-    """Removes all checkpoints."""
-    out.remove(*out.folder.names(FOLDER))
-
-
 def load_latest(state: State, out: Artefact, device: str) -> None:
     """Continues from the newest whole checkpoint, else milestone, else from the start."""
-    for name in reversed(out.folder.names(FOLDER)):
+    for name in reversed(out.folder.names(CHECKPOINTS)):
         try:
             _load_checkpoint(state, str(out.folder.local(name)), device)
             break

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from embprobe import console, signals
 from embprobe.errors import MachineError
-from embprobe.store import Artefact, Json
+from embprobe.store import CHECKPOINTS, Artefact, Json
 from embprobe.training import checkpoints
 from embprobe.training.checkpoints import Plateau, State
 from embprobe.training.device import mix
@@ -125,13 +125,14 @@ class Loop:
 
     def save(self) -> None:
         """Writes a checkpoint."""
-        checkpoints.save_checkpoint(self.state, self.out)
+        with signals.saving():
+            checkpoints.save_checkpoint(self.state, self.out)
 
     def load(self) -> None:
         """Continues from the newest whole checkpoint or milestone."""
         checkpoints.load_latest(self.state, self.out, self.config.device)
         earlier = self.rolled_back()
-        if earlier is not None and earlier["to"] == self.step:
+        if earlier is not None and earlier.get("to") == self.step:
             self.state.plateau.scale /= 2  # its checkpoint was written before
 
     def rolled_back(self) -> dict[str, Json] | None:
@@ -168,7 +169,7 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
     _train(loop, batches)
     weights = {k: v.detach().clone() for k, v in loop.weights().items()}
     out.write_weights(weights)
-    checkpoints.remove_checkpoints(out)
+    out.folder.clear(CHECKPOINTS)
     task.network.load_state_dict(weights)
     task.eval()
 

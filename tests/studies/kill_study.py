@@ -34,7 +34,7 @@ from embprobe.stages.measure import Measure
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
 from embprobe.stages.sample import Sample
-from embprobe.store import Artefact, Store
+from embprobe.store import Artefact, Store, mending
 from tests import tiny
 
 Made = dict[str, Artefact]
@@ -116,8 +116,8 @@ def whole(stage: Stage, store: Store) -> Artefact:
     if status:
         raise SystemExit(f"{stage.name()} failed; see {store.root / 'stderr.txt'}")
     made = planned(stage, store)
-    if made.damage():
-        raise SystemExit(f"{made.path} is damaged: {', '.join(made.damage())}")
+    if bad := mending.damage(made):
+        raise SystemExit(f"{made.path} is damaged: {', '.join(bad)}")
     return made
 
 

@@ -1,0 +1,138 @@
+"""The only file that changes what is on a disk: each function is one step, which a crash comes before or after."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from embprobe.errors import DamagedError
+
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+END = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe without a writer would wait for ever
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)  # file systems that can't flush a folder
+
+
+# ---- reading
+
+
+def open_plain(path: Path, flags: int = READ) -> int:
+    """A descriptor of a plain file. Raises DamagedError for a link, pipe, device or folder in its place."""
+    try:
+        fd = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise DamagedError(f"{path} is no plain file (a link, pipe or folder); remove it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise DamagedError(f"{path} is no plain file (a link, pipe or folder); remove it")
+    return fd
+
+
+def read(path: Path, most: int) -> bytes:
+    """All bytes of a plain file. Raises DamagedError if it is none, or holds more than `most`."""
+    with os.fdopen(open_plain(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise DamagedError(f"{path} has {size:,} bytes, and {most:,} are the most it can have")
+        return file.read()
+
+
+# ---- changing
+
+
+def create(path: Path, data: "bytes | memoryview") -> None:
+    """A new file with these bytes, flushed."""
+    fd = os.open(path, NEW, 0o644)
+    try:
+        _write(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Adds a line at a file's end, after one that was cut off too; not flushed."""
+    fd = open_plain(path, END)
+    try:
+        end = os.fstat(fd).st_size
+        torn = end > 0 and os.pread(fd, 1, end - 1) != b"\n"
+        _write(fd, b"\n" * torn + line + b"\n")
+    finally:
+        os.close(fd)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file, or the names in a folder."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: Path) -> bool:
+    """Makes one folder; whether it was not there."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def rename(path: Path, target: Path) -> None:
+    """Moves a file or folder, over what is there."""
+    path.rename(target)
+
+
+def link(path: Path, target: Path) -> None:
+    """A second name of a file; the bytes copied where the file system has no such thing."""
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        create(target, path.read_bytes())
+
+
+def point(path: Path, target: Path) -> None:
+    """A symbolic link at `path`."""
+    path.symlink_to(target)
+
+
+def unlink(path: Path) -> None:
+    """Removes a file or a link, if it is there."""
+    path.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a folder and all in it; links are removed, not followed."""
+    try:
+        entries = list(os.scandir(path))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(Path(entry.path))
+        else:
+            unlink(Path(entry.path))
+    remove_folder(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder that is empty; one that is not, or not there, stays."""
+    try:
+        path.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _write(fd: int, data: "bytes | memoryview") -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
