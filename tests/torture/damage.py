@@ -1,0 +1,310 @@
+"""A study of damage: every wound must be named, told by all who read, and mended bit by bit or kept and told."""
+
+import gc
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from embprobe.store import Artefact, Store, digest
+from tests import tiny
+from tests.torture import unfinished, zoo
+from tests.torture.wounds import Names, Wound, files_of, inflict, wounds
+
+TIMES = ("events", "seconds", "peak_bytes", "finished", "host", "python", "versions", "log", "work")
+UNNAMED = {"manifest.xxh128": "manifest.json"}  # either of the two is named: no one can say which of them it was
+MILESTONE = re.compile(r"milestones/|snapshots|log\.jsonl")
+
+
+@dataclass
+class Standing:
+    """The zoo as it stands undamaged: where copies of it are made, and what each artefact holds."""
+
+    root: Path
+    store: Store
+    names: Names
+    users: dict[str, list[str]]
+    content: dict[str, Any] = field(default_factory=dict)  # Any: JSON
+
+    def copy(self, name: str = "copy") -> Store:
+        """A copy; large files are second names of the zoo's own, which nothing writes into."""
+        target = self.root / name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(self.store.root, target, symlinks=True, copy_function=_linked)
+        return Store(target)
+
+    def path(self, store: Store, name: str) -> Path:
+        return store.root.joinpath(*self.names[name])
+
+
+def _linked(source: str, target: str) -> None:
+    os.link(source, target) if os.stat(source).st_size > 1 << 16 else shutil.copy2(source, target)  # noqa: PTH116
+
+
+def standing(root: Path) -> Standing:
+    """The zoo below a folder, made if it is not there; with a data set of pictures beside the planted one."""
+    zoo.shrink()
+    for module in ("embprobe.cli", "typer._adapters"):  # so that no fork takes time for it
+        with suppress(ImportError):
+            import_module(module)
+    gc.freeze()
+    os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+    store, told = Store(root / "zoo"), root / "names.json"
+    if not told.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        tiny.class_folder(root / "pictures", ["cat", "dog"], 12)
+        names = zoo.fill(store)
+        folder = zoo.Ingest(source=str(root / "pictures"), size=16, val_share=0.25)
+        zoo.forked(partial(zoo._make, folder, store))
+        made = store.open(folder)
+        store.name("pictures", made)
+        told.write_text(json.dumps(names | {"pictures": (made.stage, made.fingerprint)}))
+    names = {name: tuple(where) for name, where in json.loads(told.read_text()).items()}
+    made = zoo.artefacts_in(store, names)
+    users: dict[str, list[str]] = {
+        name: [u for u, a in made.items() if made[name] in list(a.inputs.values()) and u != "pictures"]
+        for name in names
+    }
+    for needed in made["report"].lineage():
+        users[next(n for n, a in made.items() if a == needed)].append("report") if needed in made.values() else None
+    here = Standing(root, store, names, users)
+    here.content = told_by(store.root)
+    return here
+
+
+def told_by(root: Path) -> dict[str, Any]:  # Any: JSON
+    """What a store holds, with what its manifests and logs tell beside the time."""
+    found: dict[str, Any] = dict(zoo.content(root))
+    for path in root.glob("*/*/manifest.json"):
+        manifest = json.loads(path.read_bytes())
+        found[str(path.relative_to(root))] = {k: v for k, v in manifest.items() if k not in TIMES}
+    return found
+
+
+def study(root: Path, trials: int, seed: int) -> dict[str, Any]:  # Any: JSON
+    """Damages copies of the zoo; counts of what came of it by kind, and everything that went wrong."""
+    here = standing(root)
+    counts: dict[str, Counter[str]] = {}
+    wrong: list[str] = []
+    for index, case in enumerate(cases(here, seed)[:trials]):
+        verdicts, faults = case_of(here, case, Random(seed + index))
+        counts.setdefault(case[0].label if isinstance(case[0], Wound) else case[0], Counter()).update(verdicts)
+        wrong += [f"{index} {case}: {fault}" for fault in faults]
+    total: Counter[str] = sum(counts.values(), Counter())
+    return {
+        "trials": min(trials, len(cases(here, seed))),
+        "counts": dict(total),
+        "tracebacks": sum("traceback" in w for w in wrong),
+        "wrong": wrong,
+        "kinds": {kind: dict(count) for kind, count in sorted(counts.items())},
+    }
+
+
+Case = tuple[Any, ...]  # Any: wounds, or the name of a case of another kind and what it is about
+
+
+def cases(here: Standing, seed: int) -> list[Case]:
+    """All trials: single wounds with every 6th a pair, unfinished artefacts, and sources that are gone or changed."""
+    rng = Random(seed)
+    single = [w for w in wounds(here.store, here.names, seed) if w.of != ".lock"]
+    kinds = len({w.label for w in single})
+    made = zoo.artefacts_in(here.store, here.names)
+    pairs: list[Case] = []
+    for one in [w for w in single if w.of != "artefact"]:
+        lineage = [n for n, a in made.items() if a in list(made[one.where].lineage()) and a != made[one.where]]
+        where = rng.choice(lineage) if lineage and rng.random() < 0.5 else one.where
+        like = [w for w in single if w.where == where and w.of != "artefact" and w.name != one.name and w.other is None]
+        if one.other is None and like:
+            pairs.append((one, rng.choice(like)))
+    rest: list[Case] = [(w,) for w in single[kinds:]]
+    sources: list[Case] = [("source", how) for how in ("gone", "changed", "one file gone")]
+    begun: list[Case] = [("unfinished", *case) for case in unfinished.cases(list(zoo.STAGES), seed)]
+    mixed = [case for six in zip(*[iter(rest)] * 4, pairs, begun, strict=False) for case in six]
+    return [*((w,) for w in single[:kinds]), *sources, *mixed]
+
+
+def case_of(here: Standing, case: Case, rng: Random) -> tuple[list[str], list[str]]:
+    """What came of a trial, and what was wrong about it."""
+    if case[0] == "unfinished":
+        return unfinished.trial(here, *case[1:])
+    if case[0] == "source":
+        return sourceless(here, case[1])
+    return trial(here, case, rng)
+
+
+# ---- a trial of wounds
+
+
+def trial(here: Standing, case: Sequence[Wound], rng: Random) -> tuple[list[str], list[str]]:
+    """Inflicts wounds on a copy; reads it, verifies it, repairs it."""
+    faults: list[str] = []
+    store = here.copy()
+    done = [inflict(wound, store, here.names) for wound in case]
+    if not any(done):
+        return ["same bytes"], []
+    wounded = zoo.content(store.root)
+    wounded |= {str(p.relative_to(store.root)): digest(p.read_bytes()) for p in store.root.glob("*/*/log.jsonl")}
+    faults += read(here, case[0], rng)
+    end = zoo.forked(zoo.command("verify", "--json", "--store", store.root))
+    faults += proper(end, "verify")
+    verdicts = ["named" if end.code == 3 else "not named"]
+    damaged = damaged_in(end.said)
+    faults += [
+        f"verify does not name {w.where} {w.name}: {end.said[-300:]}"
+        for w in case
+        if not named(here, store, w, damaged)
+    ]
+    end = zoo.forked(zoo.command("verify", "--repair", "--json", "--store", store.root))
+    faults += proper(end, "repair")
+    if end.code == 0:
+        return [*verdicts, "repaired bit-equal"], faults + equal(here, store, "repair")
+    kept = {
+        str(Path(path, name).relative_to(store.root)) for path, own in _json(end.said, "kept").items() for name in own
+    }
+    if not any(w.alone or w.of == "artefact" for w in case) or not kept:
+        return [*verdicts, "not repaired"], [*faults, f"repair exits {end.code}: {end.said[-500:]}"]
+    for name in kept:
+        before, after = wounded.get(name), store.root / name
+        if before is not None and (not after.exists() or digest(after.read_bytes()) != before):
+            faults.append(f"repair lost or changed {name}, which it says it keeps")
+    if case[0].of == "artefact":
+        return [*verdicts, "kept and told"], faults
+    faults += [f"repair kept {name}" for name in kept if not MILESTONE.search(name)]
+    end = zoo.forked(zoo.command("verify", "--repair", "--anew", "--store", store.root))
+    faults += proper(end, "anew")
+    if end.code != 0:
+        return [*verdicts, "kept and told", "not made anew"], [*faults, f"anew exits {end.code}: {end.said[-500:]}"]
+    return [*verdicts, "kept and told", "made anew bit-equal"], faults + equal(here, store, "anew")
+
+
+def proper(end: zoo.End, what: str) -> list[str]:
+    """What was wrong about the end of a command: a traceback, another exit code, more than one line of failure."""
+    if not end.clean:
+        return [f"traceback of {what} (exit {end.code}): {end.said[-1500:]}"]
+    said = [line for line in end.said.split("\n") if line.startswith("embprobe: ")]
+    return [f"{what} exits {end.code} with {len(said)} lines"] if len(said) != (end.code != 0) else []
+
+
+def _json(said: str, key: str) -> dict[str, list[str]]:
+    """A value of the JSON object in what a command said."""
+    try:
+        return dict(
+            json.JSONDecoder().raw_decode(said[said.index("\n{\n" if not said.startswith("{") else "{") :].lstrip())[0][
+                key
+            ]
+        )
+    except ValueError:
+        return {}
+
+
+def damaged_in(said: str) -> dict[str, list[str]]:
+    return _json(said, "damaged")
+
+
+def named(here: Standing, store: Store, wound: Wound, damaged: dict[str, list[str]]) -> bool:
+    """Whether a verdict names what was wounded, or what it held."""
+    places = [(wound.where, wound.name), *([wound.other] if wound.other and wound.of == "artefact" else [])]
+    for where, name in places:
+        own = damaged.get(str(here.path(store, where)), [])
+        meant = (name, UNNAMED.get(name, name))
+        if not any(n in meant or not name or n.startswith(f"{name}/") for n in own):
+            return False
+    return True
+
+
+def equal(here: Standing, store: Store, what: str) -> list[str]:
+    """What differs in a repaired store from the undamaged one, by bytes, by another verify and by plain zarr."""
+    now = told_by(store.root)
+    differ = sorted(k for k in {**now, **here.content} if now.get(k) != here.content.get(k))
+    faults = [f"after {what}, these differ: {differ[:4]}"] if differ else []
+    faults += proper(end := zoo.forked(zoo.command("verify", "--store", store.root)), "verify after")
+    faults += [f"verify after {what}: {end.said[-300:]}"] if end.code else []
+    read = zoo.forked(partial(by_zarr, store))
+    return faults + ([f"plain zarr after {what}: {read.said[-300:]}"] if read.code else [])
+
+
+def by_zarr(store: Store) -> int:
+    """Reads every array as others would, and compares it with what embprobe reads."""
+    import numpy as np
+    import zarr
+
+    for path in store.root.glob("*/*/data.zarr"):
+        artefact = Artefact(store.root, path.parent.parent.name, path.parent.name)
+        for name, array in zarr.open_group(path, mode="r").arrays():
+            np.testing.assert_array_equal(np.asarray(array[:]), artefact.array(name)[:])
+    return 0
+
+
+def read(here: Standing, wound: Wound, rng: Random) -> list[str]:
+    """What was wrong about those who read a wounded artefact: `ls`, `show`, `plan`, and a stage that takes it as input."""
+    faults: list[str] = []
+    store = here.copy("read")
+    inflict(wound, store, here.names)
+    recipe = here.root / "plan.yaml"
+    recipe.write_text("steps:\n- ingest: {source: planted, count: 40, size: 16, val_share: 0.5}\n")
+    for words in (["ls"], ["ls", "--json"], ["show", here.names[wound.where][1]], ["plan", recipe]):
+        faults += proper(zoo.forked(zoo.command(*words, "--store", store.root)), words[0])
+    path = here.path(store, wound.where)
+    end = zoo.forked(zoo.command("show", "--json", path, "--store", store.root))
+    faults += proper(end, "show --json")
+    truth = here.path(here.store, wound.where) / "manifest.json"
+    if end.code == 0 and {**json.loads(end.said), "path": 0, "complete": 0} != {
+        **json.loads(truth.read_bytes()),
+        "path": 0,
+        "complete": 0,
+    }:
+        faults.append("show --json tells something else, exit 0")
+    if not here.users[wound.where]:
+        return faults
+    user = rng.choice(here.users[wound.where])
+    for gone in (user, *(("measure",) if user == "evaluate" else ())):
+        shutil.rmtree(here.path(store, gone), ignore_errors=True)
+    end = zoo.forked(partial(_ask, store, here.names, user))
+    faults += proper(end, f"{user} of a wounded {wound.where}")
+    found = here.path(store, user)
+    if end.code == 0 and zoo.content(found) != zoo.content(here.path(here.store, user)):
+        faults.append(f"{user} of a wounded {wound.where} holds something else, exit 0")
+    if end.code and (found / "manifest.json").exists():
+        faults.append(f"{user} of a wounded {wound.where} is finished, exit {end.code}")
+    return faults
+
+
+def _ask(store: Store, names: Names, name: str) -> int:
+    zoo.make(zoo.STAGES[name](zoo.artefacts_in(store, names)), store)
+    return 0
+
+
+def sourceless(here: Standing, how: str) -> tuple[list[str], list[str]]:
+    """A damaged data set whose pictures are gone or changed is kept and told; others are repaired all the same."""
+    store, pictures, away = here.copy(), here.root / "pictures", here.root / "away"
+    own = here.path(store, "pictures") / "data.zarr/images/c/0/0/0/0"
+    own.write_bytes(b"rot")
+    other = here.path(store, "probe") / "probe.json"
+    other.unlink()
+    shutil.copytree(pictures, away)
+    try:
+        first = sorted(files_of(pictures))[0]
+        if how == "gone":
+            shutil.rmtree(pictures)
+        elif how == "changed":
+            tiny.picture(pictures / first, 4711)
+        else:
+            (pictures / first).unlink()
+        end = zoo.forked(zoo.command("verify", "--repair", "--store", store.root))
+    finally:
+        shutil.rmtree(pictures, ignore_errors=True)
+        away.rename(pictures)
+    faults = proper(end, "repair")
+    faults += [f"exits {end.code}: {end.said[-300:]}"] if end.code != 3 else []
+    faults += ["the damaged chunk was changed"] if own.read_bytes() != b"rot" else []
+    faults += ["the other artefact was not repaired"] if not other.exists() else []
+    return ["kept and told"], faults
