@@ -190,7 +190,7 @@ def encoders(json: JsonOption = False) -> None:
 def list_(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
     """List the artefacts."""
     console.guard_stdout()
-    listing.show_list(Store(store), json)
+    listing.show_list(Store(store).check_there(), json)
 
 
 @app.command()
@@ -224,7 +224,7 @@ def verify_artefacts(
     if anew and not repair:
         raise UserError("--anew says how to repair; give --repair too")
     place = Store(store)
-    chosen = [place[word] for word in artefacts] if artefacts else place.artefacts()
+    chosen = [place[word] for word in artefacts] if artefacts else place.check_there().artefacts()
     upkeep.verify(chosen, repair, json, anew=anew)
 
 
@@ -253,7 +253,9 @@ def gc(
     """Clear away what kills left behind, and requests of which nothing was made; never a result."""
     console.guard_stdout()
     signals.install()
-    upkeep.clear(Store(store), lambda text: yes or typer.confirm(text, err=True), dry=dry_run, as_json=json)
+    upkeep.clear(
+        Store(store).check_there(), lambda text: yes or typer.confirm(text, err=True), dry=dry_run, as_json=json
+    )
 
 
 def _version(value: bool) -> None:

@@ -35,6 +35,7 @@ def spectrograms(store: Store) -> Artefact:
     rng, rows = np.random.default_rng(0), np.arange(HEIGHT)[:, None]
     tones = [200 * np.exp(-((rows - (8 if i % 2 else 24)) ** 2) / 8) for i in range(COUNT)]
     values = np.stack([tone + rng.uniform(0, 50, (HEIGHT, WIDTH)) for tone in tones]).astype(np.uint8)
+    store.root.mkdir()
     path = store.root / "spectrograms.npz"
     np.savez(path, images=values, label=["low" if i % 2 else "high" for i in range(COUNT)])
     return make(Ingest(source=str(path), val_share=0.25), store)

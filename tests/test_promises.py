@@ -4,11 +4,11 @@ import json
 import typing
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from embprobe import signals
 from embprobe.errors import Interrupted, UserError
 from embprobe.making import make, planned
 from embprobe.stages import STAGES
@@ -144,7 +144,7 @@ def test_features_stopped_after_a_chunk_continue_bit_equal(
 
     store = Store(tmp_path / "stopped")
     with monkeypatch.context() as patch:
-        patch.setattr(signals, "check", check)
+        patch.setattr("embprobe.chunks.signals", SimpleNamespace(check=check))
         with pytest.raises(Interrupted):
             make(stage, store)
     partly = store.open(stage).array("train_features")

@@ -83,7 +83,7 @@ plain(
     "pixels",
 )
 plain("several artefacts fit", "name one", "extract", "--encoder", "pixels")
-plain("removing what is needed", "remove that first", "rm", "images", "--yes")
+plain("removing what is needed", "remove those first", "rm", "images", "--yes")
 plain("verifying what is not there", "nothing called 'gone'", "verify", "gone")
 
 

@@ -53,12 +53,12 @@ def create(path: Path, data: "bytes | memoryview") -> None:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Adds a line at a file's end, after one that was cut off too; not flushed."""
+    """Adds a line at a file's end, not flushed; one that was cut off there is marked, so that nobody takes it for whole."""
     fd = open_plain(path, END)
     try:
         end = os.fstat(fd).st_size
         torn = end > 0 and os.pread(fd, 1, end - 1) != b"\n"
-        _write(fd, b"\n" * torn + line + b"\n")
+        _write(fd, b"\0\n" * torn + line + b"\n")
     finally:
         os.close(fd)
 

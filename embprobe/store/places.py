@@ -38,3 +38,4 @@ def acquaint(root: Path, other: Path) -> None:
             for line in (str(two), os.path.relpath(two, one)):
                 disk.append(one / FILE, line.encode(errors="surrogateescape"))
             disk.sync(one / FILE)
+            disk.sync(one)

@@ -33,14 +33,18 @@ class Store:
         dated = [(_age(path), path) for path in self.folders()]
         return [Artefact(self.root, path.parent.name, path.name) for _, path in sorted(dated)]
 
+    def check_there(self) -> "Store":
+        """Itself. Raises UserError if there is no such folder."""
+        if not self.root.is_dir():
+            raise UserError(f"there is no store at {self.root}; give one with --store, or start with `embprobe ingest`")
+        return self
+
     def folders(self) -> list[Path]:
-        """The folders of artefacts, whole or not. Raises UserError if there is no store."""
+        """The folders of artefacts, whole or not. Raises UserError where they can't be read."""
         try:
             stages = [e.name for e in os.scandir(self.root) if trust.STAGE.fullmatch(e.name) and e.name != ALIASES]
         except FileNotFoundError:
-            raise UserError(
-                f"there is no store at {self.root}; give one with --store, or start with `embprobe ingest`"
-            ) from None
+            return []
         except OSError as error:
             raise UserError(
                 f"cannot read the store {self.root} ({error.strerror}); give another with --store"
@@ -105,8 +109,7 @@ class Store:
         lineage = {a for g in given for a in g.lineage()}
         inside = [a for a in lineage if a.stage in made_by]
         known = {a.stage: a for a in lineage}
-        there = self.artefacts() if self.root.exists() and not inside else []
-        fitting = inside or [a for a in there if a.stage in made_by and a.complete and _goes_with(a, known)]
+        fitting = inside or [a for a in self.artefacts() if a.stage in made_by and a.complete and _goes_with(a, known)]
         dashed = option.replace("_", "-")
         if not fitting:
             raise UserError(

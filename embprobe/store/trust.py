@@ -29,7 +29,7 @@ def ledger(data: bytes) -> tuple[dict[str, str], list[str]]:
     """Checksums by name, and the lines that are none: torn by a kill, or a name that leads outside."""
     sums: dict[str, str] = {}
     refused: list[str] = []
-    for line in data.split(b"\n"):
+    for line in data.split(b"\n")[:-1]:  # what no line feed ends was cut off
         entry = LINE.fullmatch(line)
         name = entry[2].decode(errors="replace") if entry else ""
         if entry and is_plain(name) and "\ufffd" not in name:

@@ -125,7 +125,7 @@ def _child(work: Callable[[], int | None], told: int) -> None:
     try:
         os.dup2(told, 1)
         os.dup2(told, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         code = work() or 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
@@ -193,7 +193,7 @@ def content(root: Path) -> dict[str, str]:
     found = {}
     for path in _files(root):
         if path.name not in (*TELLS_TIME, ".lock"):
-            held = os.readlink(path) if path.is_symlink() else digest(path.read_bytes())
+            held = str(path.readlink()) if path.is_symlink() else digest(path.read_bytes())
             found[str(path.relative_to(root))] = held
     return found
 
