@@ -110,16 +110,16 @@ def unlink(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a folder and all in it; links are removed, not followed."""
+    """Removes a folder and all in it, or what stands in its place; links are removed, not followed."""
     try:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            unlink(path)
+            return
         entries = list(os.scandir(path))
     except FileNotFoundError:
         return
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(Path(entry.path))
-        else:
-            unlink(Path(entry.path))
+        remove_tree(Path(entry.path))
     remove_folder(path)
 
 

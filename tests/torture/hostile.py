@@ -15,7 +15,7 @@ from typing import Any
 
 from embprobe.store import Store, digest
 from tests.torture import zoo
-from tests.torture.damage import Standing, standing
+from tests.torture.standing import Standing, standing
 from tests.torture.traps import CHUNK, Trap, traps
 
 SECONDS, BYTES = 10.0, 1 << 30  # that a command may take, and of memory more than it began with

@@ -5,14 +5,11 @@ import shutil
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 from embprobe.store import Store, disk
 from tests.torture import zoo
+from tests.torture.standing import Standing, proper, told_by
 from tests.torture.wounds import CHANGES, LEDGER, Names, changed, files_of, kind_of
-
-if TYPE_CHECKING:
-    from tests.torture.damage import Standing
 
 STEPS = (3, 5, 8, 12, 17, 24)  # files put in their places before the kill
 MOST = ("ledger", "log", "file")
@@ -29,10 +26,8 @@ def cases(names: list[str], seed: int) -> list[Case]:
     return found
 
 
-def trial(here: "Standing", name: str, of: str, kind: str, seed: int) -> tuple[list[str], list[str]]:
+def trial(here: Standing, name: str, of: str, kind: str, seed: int) -> tuple[list[str], list[str]]:
     """Kills the work on an artefact, damages what there is of it, and asks for it again."""
-    from tests.torture.damage import proper, told_by
-
     rng, store = Random(seed), here.copy()
     path = here.path(store, name)
     shutil.rmtree(path)
