@@ -93,7 +93,7 @@ class Artefact:
         if self._manifest is None:
             try:
                 self._manifest = trust.manifest(self.path / MANIFEST, self.path / MANIFEST_SUM)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 raise UserError(
                     f"{self.stage} {self.short} isn't finished; run its command again to continue it"
                 ) from None
@@ -113,7 +113,7 @@ class Artefact:
             return {"spec": self.question.spec(), "options": self.question.options(), "inputs": named}
         try:
             known = self.manifest if self.complete else trust.request(self.path / SPEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             where = "" if self.path.exists() else f"; copy it to {self.root}, or make it again"
             raise DamagedError(f"{self.path / SPEC} is missing{where}") from None
         if known["spec"]["stage"] != self.stage or fingerprint(known["spec"]) != self.fingerprint:

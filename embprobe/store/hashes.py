@@ -18,9 +18,11 @@ class HashTable:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         self.path = Path(base) / "embprobe" / "hashes.json"
         try:
-            self.known: dict[str, str] = json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            self.known = {}
+            known = json.loads(self.path.read_text())
+        except (OSError, ValueError, RecursionError):
+            known = {}
+        usable = isinstance(known, dict) and all(isinstance(value, str) for value in known.values())
+        self.known: dict[str, str] = known if usable else {}
         self.changed = False
 
     def get(self, key: str) -> str | None:

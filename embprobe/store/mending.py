@@ -53,7 +53,7 @@ def examine(artefact: Artefact) -> Found:
     """Compares every file with its checksum, the checksums with the manifest, and the manifest with its own."""
     path, damaged = artefact.path, []
     try:
-        manifest: dict[str, Json] | None = trust.manifest(path / MANIFEST, path / MANIFEST_SUM)
+        manifest: dict[str, Json] | None = _own_manifest(artefact)
         if not (path / MANIFEST_SUM).exists():
             damaged.append(MANIFEST_SUM)
     except (DamagedError, FileNotFoundError):
@@ -68,6 +68,15 @@ def examine(artefact: Artefact) -> Found:
         damaged += [name for name in sorted(sums) if not folder.same(name)]
         return Found(manifest, sums, exact, damaged + _beside(path, manifest))
     return Found(manifest, {}, False, [*damaged, CHECKSUMS, *_beside(path, manifest)])
+
+
+def _own_manifest(artefact: Artefact) -> dict[str, Json]:
+    """Its manifest, which tells of it and no other. Raises DamagedError, FileNotFoundError."""
+    manifest = trust.manifest(artefact.path / MANIFEST, artefact.path / MANIFEST_SUM)
+    spec = manifest["spec"]
+    if (spec["stage"], fingerprint(spec)) != (artefact.stage, artefact.fingerprint):
+        raise DamagedError(f"{artefact.path} holds the answer to another question than its name says")
+    return manifest
 
 
 def _beside(path: Path, manifest: dict[str, Json] | None) -> list[str]:
@@ -117,7 +126,7 @@ def asked(artefact: Artefact) -> dict[str, Json]:
     except DamagedError:
         with suppress(OSError, DamagedError):
             told = trust.request(artefact.path / SPEC)
-            if fingerprint(told["spec"]) == artefact.fingerprint:
+            if (told["spec"]["stage"], fingerprint(told["spec"])) == (artefact.stage, artefact.fingerprint):
                 return told
         raise
 
@@ -142,6 +151,9 @@ def mend(artefact: Artefact, make_again: Callable[[Artefact], None], *, anew: bo
     from nothing, for what can't be made alone.
     """
     with artefact.locked(doing="mended"):
+        for name in (ANEW, SCRATCH):
+            if (artefact.path / name).is_symlink() or not (artefact.path / name).is_dir():
+                disk.unlink(artefact.path / name)
         found = examine(artefact)
         easy = {SPEC, MANIFEST_SUM, CHECKSUMS} if found.exact else set()
         hard = [name for name in found.damaged if name not in easy]
@@ -185,17 +197,19 @@ def _install(artefact: Artefact, again: Artefact, found: Found) -> Mended:
     new, own = Folder(again.path).sums, Folder(artefact.path)
     unlike = [name for name, value in new.items() if found.sums.get(name) != value]
     mended = Mended([n for n in found.damaged if n in new], [n for n in unlike if n in found.sums])
-    mended.kept = [n for n in found.damaged if n not in new and n not in FIXED]
+    anew = again.path.name == ANEW
+    known = new if anew and not found.exact else found.sums | new  # a name may be damaged too
+    mended.kept = [n for n in found.damaged if n in known and n not in new]
     for name in dict.fromkeys([*mended.remade, *unlike]):
         own.take(again.path / name, name)
     own.settle()
-    log_too = LOG in found.damaged and again.path.name == ANEW
+    log_too = LOG in found.damaged and anew
     if found.manifest is not None and found.exact and not unlike and not log_too:
         mended.kept += [LOG] if LOG in found.damaged else []
         _describe_again(artefact, found)
         return mended
     own.take(again.path / LOG, LOG)
-    own.sums = found.sums | new
+    own.sums = known
     facts = {"files": len(own.sums), "bytes": sum(_size(artefact.path / name) for name in own.sums)}
     manifest = trust.manifest(again.path / MANIFEST, again.path / MANIFEST_SUM) | facts | {"checksums": own.save()}
     own.place(SPEC, as_json({key: manifest[key] for key in trust.REQUEST}))
