@@ -26,7 +26,8 @@ class Job:
     name: str
     base: Store
     act: Callable[[Store], int | None]
-    whole: dict[str, str]  # what the store holds after, if nothing comes between
+    before: dict[str, str]  # what the store holds
+    whole: dict[str, str]  # and after, if nothing comes between
     points: int
 
 
@@ -63,22 +64,13 @@ def _job(root: Path, name: str, base: Store, act: Callable[[Store], int | None])
         told.write_text(str(layer.points))
         return code
 
-    end = forked(_after(counted))
+    end = forked(counted)
     if end.code or not told.exists():
         raise SystemExit(f"{name} failed: {end.said}")
-    job = Job(name, base, act, content(store.root), int(told.read_text()))
+    job = Job(name, base, act, content(base.root), content(store.root), int(told.read_text()))
     shutil.rmtree(store.root)
     told.unlink()
     return job
-
-
-def _after(work: Callable[[], int | None]) -> Callable[[], int | None]:
-    """The work, which may end as a command line does."""
-
-    def run() -> int | None:
-        return work()
-
-    return run
 
 
 def _make(build: Callable[[Made], Stage], names: Names, store: Store) -> None:
@@ -181,7 +173,8 @@ def _dying(job: Job, store: Store, point: int, record: Path | None) -> int | Non
 
 def _again(job: Job, point: int, store: Store) -> Trial:
     """Is anything called made that is not whole; does the next ask end it; does gc leave nothing?"""
-    half = [a for a in store.artefacts() if a.complete and not mending.damage(a) and _unlike(a, store, job)]
+    now = content(store.root)
+    half = [a for a in store.artefacts() if a.complete and _unlike(a, now, job) and not mending.damage(a)]
     if half:
         return Trial(job.name, point, f"half-made looks made: {half}")
     end = forked(partial(job.act, store))
@@ -198,13 +191,11 @@ def _again(job: Job, point: int, store: Store) -> Trial:
     return Trial(job.name, point, f"unlike: {names[:5]}", said=end.said[-500:])
 
 
-def _unlike(artefact: Artefact, store: Store, job: Job) -> bool:
-    """Whether an artefact that calls itself whole holds anything else than it should."""
-    below = str(artefact.path.relative_to(store.root)) + "/"
-    before = content(job.base.root)
-    own = {name: value for name, value in content(store.root).items() if name.startswith(below)}
-    same = [{n: v for n, v in known.items() if n.startswith(below)} for known in (job.whole, before)]
-    return not any(all(own.get(n) == v for n, v in known.items()) for known in same if known)
+def _unlike(artefact: Artefact, now: dict[str, str], job: Job) -> bool:
+    """Whether an artefact lacks anything that it held before, and of what it should hold after."""
+    below = f"{artefact.stage}/{artefact.fingerprint}/"
+    known = [{n: v for n, v in held.items() if n.startswith(below)} for held in (job.whole, job.before)]
+    return not any(all(now.get(n) == v for n, v in held.items()) for held in known if held)
 
 
 def chosen(job: Job, count: int, seed: int) -> list[int]:
