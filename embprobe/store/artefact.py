@@ -177,7 +177,7 @@ class Artefact:
 
     def weights(self, step: int | None = None) -> Path:
         """The checked file of the final weights, or of a milestone's."""
-        return self.folder.local(WEIGHTS if step is None else milestone_name(step))
+        return trust.tensors(self.folder.local(WEIGHTS if step is None else milestone_name(step)))
 
     def milestones(self) -> list[int]:
         """Steps at which it keeps weights."""

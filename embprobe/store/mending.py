@@ -99,7 +99,10 @@ def _listed(folder: Folder, manifest: dict[str, Json] | None) -> tuple[dict[str,
     """The checksums; where their file is damaged, as the manifest vouches for them, if any reading of it fits."""
     if manifest is None or folder.digest == manifest["checksums"]:
         return folder.sums, manifest is not None and not folder.refused
-    there = {name: file_digest(folder.path / name) for name in _files(folder.path)}
+    there: dict[str, str] = {}
+    for name in _files(folder.path):
+        with suppress(DamagedError):
+            there[name] = file_digest(folder.path / name)
     for sums in (there | folder.sums, there):
         text = "".join(f"{value}  {name}\n" for name, value in sorted(sums.items()))
         if digest(text.encode()) == manifest["checksums"]:

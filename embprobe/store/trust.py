@@ -153,3 +153,14 @@ def sum_of(data: bytes, name: str) -> bytes:
     import xxhash
 
     return f"{xxhash.xxh3_128_hexdigest(data)}  {name}\n".encode()
+
+
+def tensors(path: Path) -> Path:
+    """A file that holds tensors, as its header tells. Raises DamagedError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "np"):
+            return path
+    except SafetensorError as error:
+        raise DamagedError(f"{path} holds no tensors ({error}); it was not made by embprobe") from None
