@@ -92,7 +92,7 @@ class Artefact:
         """Spec, outputs, metrics, events, versions, host, time and memory, as committed. Raises UserError, DamagedError."""
         if self._manifest is None:
             try:
-                self._manifest = trust.manifest(self.path / MANIFEST, self.path / MANIFEST_SUM)
+                self._manifest = self.own(trust.manifest(self.path / MANIFEST, self.path / MANIFEST_SUM))
             except (FileNotFoundError, NotADirectoryError):
                 raise UserError(
                     f"{self.stage} {self.short} isn't finished; run its command again to continue it"
@@ -116,9 +116,14 @@ class Artefact:
         except (FileNotFoundError, NotADirectoryError):
             where = "" if self.path.exists() else f"; copy it to {self.root}, or make it again"
             raise DamagedError(f"{self.path / SPEC} is missing{where}") from None
-        if known["spec"]["stage"] != self.stage or fingerprint(known["spec"]) != self.fingerprint:
-            raise DamagedError(f"{self.path} holds the answer to another question than its name says")
+        self.own(known)
         return {key: known[key] for key in trust.REQUEST}
+
+    def own(self, told: dict[str, Json]) -> dict[str, Json]:
+        """What its files tell, if of the question that its name says. Raises DamagedError."""
+        if (told["spec"]["stage"], fingerprint(told["spec"])) != (self.stage, self.fingerprint):
+            raise DamagedError(f"{self.path} holds the answer to another question than its name says")
+        return told
 
     @property
     def spec(self) -> Json:

@@ -11,7 +11,6 @@ from embprobe.store import disk, trust
 from embprobe.store.array import GROUP
 from embprobe.store.artefact import MANIFEST, MANIFEST_SUM, SPEC, Artefact
 from embprobe.store.files import CHECKSUMS, Folder, as_json, digest, file_digest
-from embprobe.store.hashes import fingerprint
 from embprobe.store.log import FILE as LOG
 from embprobe.store.log import MOST as LOG_MOST
 from embprobe.store.trust import Json
@@ -53,7 +52,7 @@ def examine(artefact: Artefact) -> Found:
     """Compares every file with its checksum, the checksums with the manifest, and the manifest with its own."""
     path, damaged = artefact.path, []
     try:
-        manifest: dict[str, Json] | None = _own_manifest(artefact)
+        manifest: dict[str, Json] | None = artefact.own(trust.manifest(path / MANIFEST, path / MANIFEST_SUM))
         if not (path / MANIFEST_SUM).exists():
             damaged.append(MANIFEST_SUM)
     except (DamagedError, FileNotFoundError):
@@ -68,15 +67,6 @@ def examine(artefact: Artefact) -> Found:
         damaged += [name for name in sorted(sums) if not folder.same(name)]
         return Found(manifest, sums, exact, damaged + _beside(path, manifest))
     return Found(manifest, {}, False, [*damaged, CHECKSUMS, *_beside(path, manifest)])
-
-
-def _own_manifest(artefact: Artefact) -> dict[str, Json]:
-    """Its manifest, which tells of it and no other. Raises DamagedError, FileNotFoundError."""
-    manifest = trust.manifest(artefact.path / MANIFEST, artefact.path / MANIFEST_SUM)
-    spec = manifest["spec"]
-    if (spec["stage"], fingerprint(spec)) != (artefact.stage, artefact.fingerprint):
-        raise DamagedError(f"{artefact.path} holds the answer to another question than its name says")
-    return manifest
 
 
 def _beside(path: Path, manifest: dict[str, Json] | None) -> list[str]:
@@ -128,9 +118,7 @@ def asked(artefact: Artefact) -> dict[str, Json]:
         return artefact.request()
     except DamagedError:
         with suppress(OSError, DamagedError):
-            told = trust.request(artefact.path / SPEC)
-            if (told["spec"]["stage"], fingerprint(told["spec"])) == (artefact.stage, artefact.fingerprint):
-                return told
+            return artefact.own(trust.request(artefact.path / SPEC))
         raise
 
 

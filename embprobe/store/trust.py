@@ -110,9 +110,17 @@ def _is_flat(value: Json, levels: int) -> bool:
     return levels > 0 and all(_is_flat(v, levels - 1) for v in inner)
 
 
+def _is_strict(value: Json) -> bool:
+    """Whether it can be written again as every reader takes it: numbers that JSON has, text that is Unicode."""
+    try:
+        return bool(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError:
+        return False
+
+
 def checked(value: Json, schema: dict[str, Callable[[Json], object]], path: Path) -> dict[str, Json]:
     """The value, which has all that it must. Raises DamagedError."""
-    if not isinstance(value, dict) or not _is_flat(value, DEEPEST):
+    if not isinstance(value, dict) or not _is_flat(value, DEEPEST) or not _is_strict(value):
         raise DamagedError(f"{path} holds no object that could be its own")
     for key, fits in (schema | {k: fits for k, fits in PERHAPS.items() if k in value}).items():
         if key not in value or not fits(value[key]):

@@ -81,7 +81,11 @@ def seal(path: Path, changes: dict[str, Json] | None = None, *, without: str | N
     (path / "manifest.json").write_bytes(data)
     (path / "manifest.xxh128").write_bytes(sum_of(data, "manifest.json"))
     if all(key in manifest for key in ("spec", "options", "inputs")):
-        (path / "spec.json").write_bytes(as_json({k: manifest[k] for k in ("spec", "options", "inputs")}))
+        asked = {k: manifest[k] for k in ("spec", "options", "inputs")}
+        try:
+            (path / "spec.json").write_bytes(as_json(asked))
+        except (ValueError, RecursionError):  # what as_json would never write
+            (path / "spec.json").write_text(json.dumps(asked))
 
 
 def entry(line: bytes, path: Path, canary: Path) -> None:

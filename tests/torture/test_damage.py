@@ -1,6 +1,5 @@
 """Slices of the studies of damage and of hostile stores; that there is enough of both."""
 
-
 import pytest
 
 from tests.torture import damage, hostile

@@ -32,7 +32,20 @@ class Trap:
 # ---- all there are
 
 DEEP = b"[" * 100_000
-WRONG: tuple[Json, ...] = (None, [], "word", -1, 10**400, {"a": [{"b": "\x1b[31m"}]}, [["x"] * 3], True)
+WRONG: tuple[Json, ...] = (
+    None,
+    [],
+    "word",
+    -1,
+    10**400,
+    {"a": [{"b": "\x1b[31m"}]},
+    [["x"] * 3],
+    True,
+    float("nan"),
+    "\ud800",
+    {"x": -float("inf")},
+)
+WRONG += (json.loads("[" * 900 + "]" * 900),)
 FIELDS = ("spec", "options", "inputs", "metrics", "files", "bytes", "checksums", "seconds", "peak_bytes", "finished")
 FIELDS += ("host", "versions", "events", "log", "work")
 LINES = (
