@@ -43,10 +43,25 @@ def ledger(data: bytes) -> tuple[dict[str, str], list[str]]:
 # ---- JSON
 
 
+class Told(dict[str, Json]):
+    """An object of a JSON file. Raises DamagedError for a key that it does not have."""
+
+    path: Path
+
+    def __missing__(self, key: str) -> Json:
+        raise DamagedError(f"{self.path} tells of no {key!r}; embprobe would not have written it so")
+
+
 def parsed(data: bytes, path: Path) -> Json:
     """The value of a JSON file's bytes. Raises DamagedError."""
+
+    def told(value: dict[str, Json]) -> Told:
+        found = Told(value)
+        found.path = path
+        return found
+
     try:
-        return json.loads(data)
+        return json.loads(data, object_hook=told)
     except (ValueError, RecursionError):
         raise DamagedError(f"{path} is no JSON any more") from None
 
