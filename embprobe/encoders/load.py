@@ -109,7 +109,7 @@ def _pixels(source: str, size: tuple[int, int], channels: int) -> Encoder:
 
 
 def _from_artefact(artefact: "Artefact", layer: int | None) -> Encoder:
-    facts = artefact.read_json("encoder.json")
+    facts = artefact.read_json("encoder.json", dict)
     vit = built(build_vit, facts["network"], artefact.weights())
     load_into(vit, artefact.weights())
     size = facts["size"]

@@ -171,9 +171,9 @@ class Artefact:
             raise UserError(f"{self.stage} {self.short} has no {name}")
         return Array(self.folder, name)
 
-    def read_json(self, name: str) -> Json:
-        """A JSON file's value."""
-        return trust.parsed(self.folder.read(name), self.path / name)
+    def read_json(self, name: str, kind: type = object) -> Json:
+        """A JSON file's value. Raises DamagedError, also for one that is not of this kind."""
+        return trust.parsed(self.folder.read(name), self.path / name, kind)
 
     def read_lines(self, name: str) -> list[Json]:
         """The values of a JSON-lines file."""

@@ -1,14 +1,17 @@
 """Hashes of what files hold; a table of (path, size, time, inode) spares reading a file twice."""
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
 
-from embprobe.errors import UserError
+from embprobe.errors import DamagedError, UserError
+from embprobe.store import disk, trust
 
 BLOCK = 1 << 20
+MOST = 256 << 20  # bytes of the table
 
 
 class HashTable:
@@ -17,12 +20,11 @@ class HashTable:
     def __init__(self) -> None:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         self.path = Path(base) / "embprobe" / "hashes.json"
-        try:
-            known = json.loads(self.path.read_text())
-        except (OSError, ValueError, RecursionError):
-            known = {}
-        usable = isinstance(known, dict) and all(isinstance(value, str) for value in known.values())
-        self.known: dict[str, str] = known if usable else {}
+        self.known: dict[str, str] = {}
+        with contextlib.suppress(OSError, DamagedError):
+            known = trust.parsed(disk.read(self.path, MOST), self.path)
+            if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()):
+                self.known = known
         self.changed = False
 
     def get(self, key: str) -> str | None:

@@ -189,13 +189,14 @@ def _install(artefact: Artefact, again: Artefact, found: Found) -> Mended:
     unlike = [name for name, value in new.items() if found.sums.get(name) != value]
     mended = Mended([n for n in found.damaged if n in new], [n for n in unlike if n in found.sums])
     anew = again.path.name == ANEW
-    known = new if anew and not found.exact else found.sums | new  # a name may be damaged too
+    whole = {n: value for n, value in found.sums.items() if found.exact and n not in found.damaged}
+    known = whole | new if anew else found.sums | new  # a name may be damaged too
     mended.kept = [n for n in found.damaged if n in known and n not in new]
     for name in dict.fromkeys([*mended.remade, *unlike]):
         own.take(again.path / name, name)
     own.settle()
     log_too = LOG in found.damaged and anew
-    if found.manifest is not None and found.exact and not unlike and not log_too:
+    if found.manifest is not None and found.exact and known == found.sums and not log_too:
         mended.kept += [LOG] if LOG in found.damaged else []
         _describe_again(artefact, found)
         return mended
@@ -207,7 +208,7 @@ def _install(artefact: Artefact, again: Artefact, found: Found) -> Mended:
     own.place(MANIFEST_SUM, trust.sum_of(as_json(manifest), MANIFEST))
     own.place(MANIFEST, as_json(manifest))
     own.sweep()
-    if not found.exact:  # files that nothing vouches for
+    if anew or not found.exact:  # files that nothing vouches for
         mended.kept += [name for name in _files(artefact.path) if name not in own.sums]
     return mended
 

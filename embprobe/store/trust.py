@@ -52,8 +52,8 @@ class Told(dict[str, Json]):
         raise DamagedError(f"{self.path} tells of no {key!r}; embprobe would not have written it so")
 
 
-def parsed(data: bytes, path: Path) -> Json:
-    """The value of a JSON file's bytes. Raises DamagedError."""
+def parsed(data: bytes, path: Path, kind: type = object) -> Json:
+    """The value of a JSON file's bytes, of this kind. Raises DamagedError."""
 
     def told(value: dict[str, Json]) -> Told:
         found = Told(value)
@@ -61,9 +61,12 @@ def parsed(data: bytes, path: Path) -> Json:
         return found
 
     try:
-        return json.loads(data, object_hook=told)
+        value = json.loads(data, object_hook=told)
     except (ValueError, RecursionError):
         raise DamagedError(f"{path} is no JSON any more") from None
+    if not isinstance(value, kind):
+        raise DamagedError(f"{path} holds no {kind.__name__}; embprobe would not have written it so")
+    return value
 
 
 def lines(data: bytes) -> list[dict[str, Json]]:

@@ -1,6 +1,7 @@
 """Everything the next step of a training depends on, as a file: the same step follows whenever it is loaded."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -59,18 +60,31 @@ def save_checkpoint(state: State, out: Artefact) -> None:
     out.remove(*(n for n in before if n != name))
 
 
-def load_latest(state: State, out: Artefact, device: str) -> None:
-    """Continues from the newest whole checkpoint, else milestone, else from the start."""
+def load_latest(state: State, out: Artefact, device: str, milestones: Sequence[int] = ()) -> None:
+    """Continues from the newest whole checkpoint, else milestone, else from the start.
+
+    A checkpoint behind a milestone that the disk has lost would never make it again, and is not taken.
+    """
+    lost = [step for step in milestones if not out.has_weights(step)]
     for name in reversed(out.folder.names(CHECKPOINTS)):
         try:
+            if lost and _step_of(name) >= lost[0]:
+                console.say(f"the milestone at step {lost[0]} is lost; going back behind it")
+                out.remove(name)
+                continue
             _load_checkpoint(state, str(out.folder.local(name)), device)
             break
         except DamagedError:
             console.say(f"{name} is damaged; falling back")
             out.remove(name)
     else:
-        _load_milestone(state, out, device)
+        if not lost or lost[0] > max(out.milestones(), default=0):
+            _load_milestone(state, out, device)
     out.log.forget_after(state.step)
+
+
+def _step_of(name: str) -> int:
+    return int(name.rpartition("_")[2].partition(".")[0])
 
 
 def _load_checkpoint(state: State, path: str, device: str) -> None:

@@ -130,7 +130,7 @@ class Loop:
 
     def load(self) -> None:
         """Continues from the newest whole checkpoint or milestone."""
-        checkpoints.load_latest(self.state, self.out, self.config.device)
+        checkpoints.load_latest(self.state, self.out, self.config.device, self.config.milestones)
         earlier = self.rolled_back()
         if earlier is not None and earlier.get("to") == self.step:
             self.state.plateau.scale /= 2  # its checkpoint was written before

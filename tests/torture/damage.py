@@ -91,7 +91,7 @@ def trial(here: Standing, case: Sequence[Wound], rng: Random) -> tuple[list[str]
     faults += [
         f"verify does not name {w.where} {w.name}: {end.said[-300:]}"
         for w in case
-        if not named(here, store, w, damaged)
+        if not named(here, store, w, damaged, case)
     ]
     end = zoo.forked(zoo.command("verify", "--repair", "--json", "--store", store.root))
     faults += proper(end, "repair")
