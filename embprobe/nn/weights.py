@@ -4,6 +4,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from embprobe.errors import DamagedError, UserError
 from embprobe.store import Json
 
+Network = TypeVar("Network", bound=nn.Module)
 IGNORED_KEYS = ("head", "fc_norm", "decoder", "mask_token", "predictor", "attn_pool")  # patch tokens don't need them
 WRAPPERS = (
     "target_encoder",
@@ -91,7 +93,7 @@ def _as_timm_names_them(network: nn.Module, state: dict[str, Tensor]) -> dict[st
 # ---- of artefacts, which can come from anyone
 
 
-def built(build: Callable[[Json], nn.Module], facts: Json, path: Path) -> nn.Module:
+def built(build: Callable[[Json], Network], facts: Json, path: Path) -> Network:
     """The network that an artefact tells of beside the weights at `path`. Raises DamagedError where it can't be one."""
     try:
         if any(isinstance(n, int) and n > path.stat().st_size for n in facts.values()):
@@ -101,7 +103,7 @@ def built(build: Callable[[Json], nn.Module], facts: Json, path: Path) -> nn.Mod
         raise DamagedError(f"what {path.parent} tells of its network can't be ({error}); no stage wrote it") from None
 
 
-def restored(build: Callable[[Json], nn.Module], facts: Json, path: Path) -> nn.Module:
+def restored(build: Callable[[Json], Network], facts: Json, path: Path) -> Network:
     """The same with its weights. Raises DamagedError where they are not its own."""
     from safetensors.torch import load_file
 

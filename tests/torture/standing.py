@@ -82,6 +82,7 @@ def told_by(root: Path) -> dict[str, Any]:  # Any: JSON
         name = str(path.relative_to(root))
         with suppress(ValueError, AttributeError):
             found[name] = {k: v for k, v in json.loads(path.read_bytes()).items() if k not in TIMES}
+            found[name]["metrics"].pop("continued_under", None)  # as an unfinished log tells, which nothing vouches for
     return found
 
 
