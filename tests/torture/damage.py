@@ -161,7 +161,7 @@ def by_zarr(store: Store) -> int:
     import numpy as np
     import zarr
 
-    for path in store.root.glob("*/*/data.zarr"):
+    for path in (p for p in store.root.glob("*/*/data.zarr") if not p.parent.is_symlink()):
         artefact = Artefact(store.root, path.parent.parent.name, path.parent.name)
         for name, array in zarr.open_group(path, mode="r").arrays():
             np.testing.assert_array_equal(np.asarray(array[:]), artefact.array(name)[:])
