@@ -5,7 +5,6 @@ import errno
 import inspect
 import signal
 import sys
-import traceback
 import types
 import typing
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from embprobe.stage import Stage, described, fields_of
 from embprobe.stages import INGEST, STAGES
 from embprobe.store import Artefact, Store
 
-RICH: Literal["rich"] | None = "rich" if sys.stdout.isatty() else None  # help is plain text where nobody looks
+RICH: Literal["rich"] | None = "rich" if sys.stdout and sys.stdout.isatty() else None  # help is plain text elsewhere
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=RICH)
 
 StoreOption = Annotated[
@@ -104,7 +103,7 @@ def _print_made(artefact: Artefact, store: Store, name: str | None, as_json: boo
     if as_json:
         console.result_json({"path": str(artefact.path), **artefact.manifest})
     else:
-        console.result(str(artefact.path))
+        console.result_path(str(artefact.path))
 
 
 for _name, _cls in STAGES.items():
@@ -254,6 +253,7 @@ def _root(
 
 def main() -> NoReturn:
     """Runs the command line; every failure is one line and an exit code (see errors.py)."""
+    console.mend_stderr()
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -280,17 +280,19 @@ def _edge(error: Exception) -> int:
     if type(error).__name__ == "Abort":
         console.fail("nothing done")
         return 2
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        console.fail(
-            f"no space left to write {error.filename or 'the store'}; free some and run the same command again, it continues"
-        )
+    number, file = (error.errno, error.filename or "the store") if isinstance(error, OSError) else (None, None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        console.fail(f"no space left to write {file}; free some and run the same command again, it continues")
         return 1
-    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
-        console.fail(f"{error.strerror}: {error.filename or 'the store'}")
+    if number in (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
+        console.fail(f"{error.strerror}: {file}")  # type: ignore[attr-defined]
         return 1
+    if number in (errno.ENAMETOOLONG, errno.ELOOP):
+        console.fail(f"{str(file)[:60]}… can't be opened; its name is too long, or it is a link to itself")
+        return 2
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         console.fail("out of memory; a smaller --batch or --forward needs less")
         return 1
-    traceback.print_exception(error, file=sys.stderr)
+    console.trace(error)
     console.fail("this is a defect of embprobe; please report it with the lines above")
     return 1
