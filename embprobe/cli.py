@@ -290,7 +290,7 @@ def _edge(error: Exception) -> int:
     if number in (errno.ENAMETOOLONG, errno.ELOOP):
         console.fail(f"{str(file)[:60]}… can't be opened; its name is too long, or it is a link to itself")
         return 2
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error):
         console.fail("out of memory; a smaller --batch or --forward needs less")
         return 1
     console.trace(error)
