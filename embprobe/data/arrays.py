@@ -79,7 +79,10 @@ def read_npz(path: Path) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generi
     if total > min(LIMIT, MOST_RATIO * path.stat().st_size + (1 << 28)):
         raise UserError(f"{path} unpacks to {total:,} bytes; save its images as an .npy, which need not be read whole")
     with np.load(path, allow_pickle=False) as file:
-        return file["images"], {name: file[name] for name in COLUMNS if name in file}
+        found = {name: file[name] for name in ("images", *COLUMNS) if name in file}
+    if not all(isinstance(values, np.ndarray) for values in found.values()):
+        raise ValueError("what it holds is no array")
+    return found.pop("images"), found
 
 
 def row_bytes(images: NDArray[np.uint8], row: int) -> IO[bytes]:

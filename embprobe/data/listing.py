@@ -44,16 +44,16 @@ def walk(folder: Path) -> Iterator[Path]:
     while todo:
         base = todo.pop()
         try:
-            real = os.path.realpath(base)
+            facts = Path(base).stat()
             with os.scandir(base) as found:
                 entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda e: e.name)
         except OSError as error:
             raise UserError(
                 f"cannot read the folder {base} ({error.strerror}); make it readable, or move it elsewhere"
             ) from None
-        if real in entered:
+        if (facts.st_dev, facts.st_ino) in entered:
             continue
-        entered.add(real)
+        entered.add((facts.st_dev, facts.st_ino))
         folders = {entry.name for entry in entries if is_folder(entry)}
         yield from (Path(entry.path) for entry in entries if entry.name not in folders)
         todo += [entry.path for entry in reversed(entries) if entry.name in folders]

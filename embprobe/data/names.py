@@ -121,7 +121,7 @@ def label_pattern(pattern: str) -> re.Pattern[str]:
     """A regular expression whose first group is a class; raises UserError for one that isn't."""
     try:
         regex = re.compile(pattern)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"--label-regex {pattern!r} is not a regular expression ({error})") from None
     if regex.groups < 1:
         raise UserError(f"--label-regex {pattern!r} has no group; put the class in parentheses, like '_(cat|dog)_'")

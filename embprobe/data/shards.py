@@ -87,7 +87,7 @@ def read_members(shard: Path, root: Path) -> list[Member]:
         with Headers(checked_file(shard)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 name = checked_member(info.name, str(shard))
-                if info.size < 0:  # tarfile would go back, for ever
+                if info.size < 0 or archive.offset <= info.offset:  # tarfile would go back, for ever
                     raise ValueError(f"{name} has {info.size} bytes")
                 if info.isreg() and not info.issparse():
                     members.append(Member(prefix + name, shard, info.offset_data, info.size))

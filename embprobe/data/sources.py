@@ -42,7 +42,10 @@ def open_source(source: str) -> Source:
 
     Raises UserError where there is nothing, no image, or a member that points outside its archive.
     """
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:
+        raise UserError(f"there is no such user as in {source}; a path that starts with ~ is ./{source}") from None
     if path.exists() and not path.is_dir():
         checked_file(path)
     if not path.exists() and "{" in source:

@@ -102,6 +102,8 @@ def load_recipe(path: Path, values: Mapping[str, Value]) -> Recipe:
         document = load_yaml(text)
     except UserError as error:
         raise UserError(f"{path}: {error}; make it simpler") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); check the path") from None
     except DAMAGE as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
