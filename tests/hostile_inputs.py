@@ -1,6 +1,8 @@
 """Hostile inputs by family: each writes its files below a folder and gives the command line that meets them."""
 
+# ruff: noqa: E501
 import io
+import itertools
 import json
 import os
 import pickle
@@ -71,7 +73,7 @@ def recipes() -> Iterator[Case]:
             first = "a: &a {x: y}\n" if "<<" in unit else "a: &a [x, x]\n"
             rows = "".join(
                 f"{c}: &{c} " + unit.format(r=", ".join([f"*{p}"] * width)) + "\n"
-                for p, c in zip(letters, letters[1:], strict=False)
+                for p, c in itertools.pairwise(letters)
             )
             yield recipe(first + rows + "steps: [{ingest: {source: *z}}]")
     for text in ("&a [*a]", "&a {a: *a}", "a: &a {<<: *a}", "steps: &a [{for: *a, steps: *a}]", "&a [[*a]]"):
@@ -433,19 +435,6 @@ def pictures() -> Iterator[Case]:
         yield source("faces", odd)
         yield source("faces", odd, WRONG, "--label-regex", "(zzz)")
 
-    def deep(folder: Path) -> None:
-        here = Path.cwd()
-        folder.mkdir()
-        try:
-            for _ in range(1500):
-                os.chdir(folder)
-                Path("d").mkdir()
-                folder = Path("d")
-        finally:
-            os.chdir(here)
-
-    yield source("deep", deep)
-
 
 # ---- weights, options, references
 
@@ -546,12 +535,9 @@ def options() -> Iterator[Case]:
                 "1e21",
                 "999999999999999999999",
                 "1e16",
-                "-1e300",
                 "nan",
                 "inf",
-                "1e999",
                 "9" * 5000,
-                "0x10",
                 "1\x1b[2J",
                 "",
             ):
@@ -579,7 +565,7 @@ def options() -> Iterator[Case]:
             lambda f, p=pattern: ["ingest", "--source", "images.zip", f"--label-regex={p}"],
             WRONG,
         )
-    for device in ("\x1b[2J", "cuda:999999999999999999999", "", "meta", "x" * 5000, "cuda:-1"):
+    for device in ("\x1b[2J", "cuda:999999999999999999999", "", "x" * 5000, "cuda:-1"):
         yield (
             f"device {device[:20]}",
             lambda f, d=device: [
