@@ -126,19 +126,15 @@ def sparse(path: Path, start: bytes, size: int) -> Path:
 
 
 def bomb_tar(folder: Path) -> Path:
-    """A tar whose one member has half a gigabyte, one that has a tebibyte behind it."""
-    with tarfile.open(folder / "bomb.tar", "w") as archive:
-        info = tarfile.TarInfo("a.png")
-        info.size = 0
-        archive.addfile(info)
+    """A tar of a terabyte, of which a few blocks take room."""
     start = header("b.png", 1 << 40)
     return sparse(folder / "bomb.tar", header("a.png", 3) + padded(b"abc") + start, (1 << 40) + 4096)
 
 
 def bomb_zip(folder: Path) -> Path:
-    """A zip of 300 MB of zeros that says it holds 100 bytes."""
+    """A zip of more than a gigabyte of zeros that says it holds 100 bytes."""
     with (
-        zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("a.png", "w") as member,
     ):
         for _ in range(1200):
@@ -150,7 +146,7 @@ def bomb_zip(folder: Path) -> Path:
 def bomb_npz(folder: Path) -> Path:
     """Gigabytes of zeros in a megabyte."""
     with (
-        zipfile.ZipFile(folder / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(folder / "bomb.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("images.npy", "w") as member,
     ):
         member.write(npy("(20000, 256, 256)", data=b""))
@@ -177,12 +173,12 @@ BOMBS: dict[str, Callable[[Path], list[object]]] = {
     "recipe": lambda f: ["plan", sparse(f / "a.yaml", b"steps: []\n", 3 << 30)],
 }
 MEASURED = """
-import resource, sys
+import re, sys
 from embprobe.cli import main
 try:
     main()
-finally:
-    sys.stderr.write(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}")
+finally:  # getrusage would count what the parent held before exec
+    sys.stderr.write("peak " + re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 """
 
 
@@ -200,7 +196,7 @@ def test_no_bomb_takes_a_gigabyte(name: str, tmp_path: Path) -> None:
     )
     told, _, peak = done.stderr.rpartition("peak ")
     assert done.returncode == 2 and told.count("embprobe: ") == 1 and "Traceback" not in told, told
-    assert int(peak) < GIGABYTE, f"{int(peak) / GIGABYTE:.2f} GB"
+    assert int(peak) * 1024 < GIGABYTE, f"{int(peak) / 1e6:.2f} GB"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +352,7 @@ def test_no_mutation_of_a_good_file_is_more_than_one_line(
     monkeypatch.setenv("EMBPROBE_STORE", str(zoo.store.root))
     good = valid(tmp_path)
     rng, failures = random.Random(20), []
-    for number in range(int(os.environ.get("EMBPROBE_FUZZ", "300"))):
+    for number in range(int(os.environ.get("EMBPROBE_FUZZ", "240"))):
         name = sorted(good)[number % len(good)]
         folder = tmp_path / f"{number}"
         folder.mkdir()
