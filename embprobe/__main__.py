@@ -17,6 +17,7 @@ def respond() -> NoReturn:
     from embprobe import console, signals
     from embprobe.errors import EmbprobeError, Interrupted
 
+    console.mend_stderr()
     try:
         from embprobe.cli import app
 
@@ -40,7 +41,6 @@ def respond() -> NoReturn:
 def _edge(error: Exception) -> int:
     """One line for what the shell or the machine did wrong; a traceback for what is a defect of ours."""
     import errno
-    import traceback
 
     from embprobe import console
 
@@ -50,18 +50,20 @@ def _edge(error: Exception) -> int:
     if type(error).__name__ == "Abort":
         console.fail("nothing done")
         return 2
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        console.fail(
-            f"no space left to write {error.filename or 'the store'}; free some and run the same command again, it continues"
-        )
+    number, file = (error.errno, error.filename or "all of it") if isinstance(error, OSError) else (None, None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        console.fail(f"no space left to write {file}; free some and run the same command again, it continues")
         return 1
-    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
-        console.fail(f"{error.strerror}: {error.filename or 'the store'}")
+    if number in (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
+        console.fail(f"{error.strerror}: {file}")  # type: ignore[attr-defined]
         return 1
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if number in (errno.ENAMETOOLONG, errno.ELOOP):
+        console.fail(f"{str(file)[:60]}… can't be opened; its name is too long, or it is a link to itself")
+        return 2
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error):
         console.fail("out of memory; a smaller --batch or --forward needs less")
         return 1
-    traceback.print_exception(error, file=sys.stderr)
+    console.trace(error)
     console.fail("this is a defect of embprobe; please report it with the lines above")
     return 1
 

@@ -20,7 +20,7 @@ from embprobe.stage import Stage, described, fields_of
 from embprobe.stages import INGEST, STAGES
 from embprobe.store import Artefact, Store
 
-RICH: Literal["rich"] | None = "rich" if sys.stdout.isatty() else None  # help is plain text where nobody looks
+RICH: Literal["rich"] | None = "rich" if sys.stdout and sys.stdout.isatty() else None  # help is plain text elsewhere
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=RICH)
 
 StoreOption = Annotated[
@@ -104,7 +104,7 @@ def _print_made(artefact: Artefact, store: Store, name: str | None, as_json: boo
     if as_json:
         console.result_json({"path": str(artefact.path), **artefact.manifest})
     else:
-        console.result(str(artefact.path))
+        console.result_path(str(artefact.path))
 
 
 for _name, _cls in STAGES.items():

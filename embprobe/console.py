@@ -3,15 +3,23 @@
 import contextlib
 import json
 import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from embprobe import signals
+from embprobe.errors import MachineError, UserError
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 PLAIN_SECONDS = 10.0  # between progress lines when stderr is no terminal
+LONGEST = 4000  # characters of an error; a wrong value may be a whole file
+# What a terminal obeys or shows as something else: C0 but the newline, DEL, C1, line separators, bidi, lone surrogates.
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _result: TextIO | None = None
 _live: "list[tuple[Progress, Bar]]" = []  # bars being drawn, all on one display
@@ -22,36 +30,83 @@ def guard_stdout() -> None:
     global _result
     if _result is not None:
         return
+    if sys.stdout is None:
+        raise UserError(
+            "stdout is closed, so there is no place for the result; send it to /dev/null if nobody needs it"
+        )
     sys.stdout.flush()
     _result = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
 
 
+def mend_stderr() -> None:
+    """Where stderr is closed, lets nobody hear it: the next file to be opened would be written into."""
+    if sys.stderr is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.stderr = os.fdopen(2, "w")
+
+
 def result(text: str) -> None:
     """Prints to stdout: what the command was asked for."""
+    result_path(visible(text))
+
+
+def result_path(text: str) -> None:
+    """Prints to stdout what a script goes on with, whatever characters it is made of."""
     stream = _result or sys.stdout
-    stream.write(text + "\n")
-    stream.flush()
+    try:
+        _write(stream, text)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is left in the buffer is tried again at exit
+        raise MachineError(f"stdout could not be written ({error.strerror}); run the same command again") from None
 
 
 def result_json(value: Any) -> None:  # Any: whatever JSON can hold
     """Prints JSON to stdout."""
-    result(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+    text = json.dumps(value, ensure_ascii=False, indent=1, default=str)
+    result(CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+def visible(text: str) -> str:
+    """Text with what a terminal would obey spelled out, as \\x1b; newlines stay."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """The same with newlines spelled out too."""
+    return visible(text).replace("\n", "\\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except BrokenPipeError:  # the reader has enough, as `head` has
+        signals.die(signal.SIGPIPE)
 
 
 def say(text: str) -> None:
     """One line on stderr; above the bars where some are drawn."""
+    text = one_line(text)
     if _live:
         _live[0][0].console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    _write(sys.stderr, text)
 
 
 def fail(text: str) -> None:
     """An error, in one unwrapped line on stderr."""
-    say("embprobe: " + " ".join(str(text).split("\n")))
+    line = "embprobe: " + " ".join(str(text).split("\n"))
+    say(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}")
+
+
+def trace(error: Exception) -> None:
+    """The traceback of a defect, on stderr."""
+    import traceback
+
+    for line in "".join(traceback.format_exception(error)).split("\n"):
+        say(line)
 
 
 # ---- tables
@@ -59,6 +114,7 @@ def fail(text: str) -> None:
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
     """Columns as wide as their longest cell, numbers to the right; rules and bold headers on a terminal."""
+    headers, rows = [one_line(header) for header in headers], [[one_line(str(cell)) for cell in row] for row in rows]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(headers))]
     stream = sys.stderr if to_stderr else _result or sys.stdout
     if stream.isatty():
@@ -137,8 +193,7 @@ class Bar:
         now = time.monotonic()
         if now - self.shown >= PLAIN_SECONDS:
             self.shown = now
-            sys.stderr.write(self.line() + "\n")
-            sys.stderr.flush()
+            _write(sys.stderr, self.line())
 
     def line(self) -> str:
         """The state as one line."""
@@ -170,7 +225,7 @@ def progress(label: str, *, total: int, unit: str, start: int = 0) -> Iterator[B
     """Shows progress on stderr while the block runs; ends with one line of the whole."""
     bar: Bar | None = None
     try:
-        with _bar(label, total, unit, start) as bar:
+        with _bar(one_line(label), total, unit, start) as bar:
             yield bar
     finally:
         if bar is not None and bar.done > bar.first:
@@ -198,7 +253,8 @@ def _display() -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(),
+               TextColumn("{task.fields[pace]}", markup=False))  # fmt: skip
     display = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
     display.start()
     return display

@@ -41,5 +41,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'; did you mean "x"?' where one of `known` is close to `word`, else an empty string."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(known), n=1)
+    close = get_close_matches(word[:100], [str(name) for name in known], n=1)
     return f'; did you mean "{close[0]}"?' if close else ""

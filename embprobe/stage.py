@@ -16,6 +16,8 @@ from embprobe.store.hashes import file_hash
 
 Field = dataclasses.Field[Any]  # Any: a field of whatever type
 FIELDS = "__dataclass_fields__"
+MOST = 10**15  # of any number: beyond, a float can't tell it from its neighbours, and a generator takes it for no seed
+MOST_FILE = 1 << 36  # bytes of a file that is read whole
 RUNTIME = ("device", "threads", "forward", "png")  # all options that may stay out of a fingerprint
 
 
@@ -155,7 +157,8 @@ def dashed(name: str) -> str:
 def bounds_of(field: Field) -> str:
     """The bounds of an option in words; empty where it has none."""
     words = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
-    parts = [f"{words[key]} {value:g}" for key, value in field.metadata["bounds"].items() if value is not None]
+    bounds = ((words[key], value) for key, value in field.metadata["bounds"].items() if value is not None)
+    parts = [f"{word} {value:,}" if isinstance(value, int) else f"{word} {value:g}" for word, value in bounds]
     return " and ".join(parts)
 
 
@@ -215,6 +218,8 @@ def check_field(cls: type[Stage], field: Field, value: object) -> None:
         raise UserError(f'{dashed(field.name)} takes an artefact, not a word; write store["{value}"]')
     if not isinstance(value, (int, float)):
         return
+    if isinstance(value, int) and abs(value) > MOST:
+        raise UserError(f"{dashed(field.name)} is {value:g}; it must be at most {MOST:g}")
     least, above, most, below = field.metadata["bounds"].values()
     if (
         (least is not None and value < least)
@@ -237,6 +242,8 @@ def by_content(value: object) -> Json:
     if isinstance(value, Artefact):
         return value.fingerprint
     if isinstance(value, Path):
+        if value.is_file() and value.stat().st_size > MOST_FILE:
+            raise UserError(f"{value} has {value.stat().st_size:,} bytes, more than any weights; check the path")
         return file_hash(value)
     if isinstance(value, tuple):
         return [by_content(v) for v in value]

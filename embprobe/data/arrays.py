@@ -1,7 +1,10 @@
 """Arrays of images as numpy saves them, of any height, width and channels: spectrograms, grey images, tiles."""
 
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -10,12 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.data.decode import BadImage, Decoded
-from embprobe.data.listing import Item, Source, by_key
+from embprobe.data.listing import Item, Source, by_key, checked_file
 from embprobe.errors import UserError
 
 COLUMNS = ("key", "label", "split", "caption")  # of an .npz, beside `images`
 NO_COLUMNS: dict[str, NDArray[np.generic]] = {}
 LIMIT = 8 << 30  # bytes of an .npz, which is read whole; an .npy is mapped
+MOST_RATIO = 100  # of what an .npz unpacks to and its own size; images do not shrink to less
+MOST_ROWS = 10_000_000
+MOST_HEADER = 10_000  # numpy's own bound, which it tells only after it has read up to 4 GB
+# What numpy and zipfile are known to raise on damaged input.
+DAMAGE = (OSError, ValueError, EOFError, KeyError, OverflowError, TypeError, SyntaxError, MemoryError, RecursionError,
+          NotImplementedError, struct.error, zlib.error, tokenize.TokenError, zipfile.BadZipFile)  # fmt: skip
 
 
 def list_arrays(path: Path) -> Source:
@@ -25,16 +34,19 @@ def list_arrays(path: Path) -> Source:
     """
     try:
         if path.suffix.lower() == ".npy":
+            check_header(path)
             images, columns = np.load(path, mmap_mode="r", allow_pickle=False), NO_COLUMNS
         else:
             images, columns = read_npz(path)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise UserError(
             f"cannot read {path} ({error}); save it with numpy.save, or numpy.savez with `images`"
         ) from None
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         raise UserError(f"{path} holds {images.dtype} {images.shape}; images are uint8 (N,H,W) or (N,H,W,C)")
+    if len(images) > MOST_ROWS:
+        raise UserError(f"{path} holds {len(images):,} images; at most {MOST_ROWS:,} can be listed")
     for name, values in columns.items():
         if values.shape != (len(images),):
             raise UserError(f"{path}: `{name}` has the shape {values.shape}; there are {len(images)} images")
@@ -49,14 +61,28 @@ def list_arrays(path: Path) -> Source:
     return Source("arrays", path.stem, by_key(items), [path], described=bool(words), shape=shape)
 
 
+def check_header(path: Path) -> None:
+    """Raises ValueError for a header that is too long to be one."""
+    with checked_file(path).open("rb") as file:
+        start = file.read(12)
+    length = int.from_bytes(start[8:12], "little") if start[6:7] != b"\1" else 0
+    if length > MOST_HEADER:
+        raise ValueError(f"a header of {length:,} bytes")
+
+
 def read_npz(path: Path) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.generic]]]:
     """`images`, and the columns that stand beside them."""
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(checked_file(path)) as archive:
         total = sum(info.file_size for info in archive.infolist())
-    if total > LIMIT:
+        if any(i.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for i in archive.infolist()):
+            raise ValueError("packed with neither deflate nor nothing")
+    if total > min(LIMIT, MOST_RATIO * path.stat().st_size + (1 << 28)):
         raise UserError(f"{path} unpacks to {total:,} bytes; save its images as an .npy, which need not be read whole")
     with np.load(path, allow_pickle=False) as file:
-        return file["images"], {name: file[name] for name in COLUMNS if name in file}
+        found = {name: file[name] for name in ("images", *COLUMNS) if name in file}
+    if not all(isinstance(values, np.ndarray) for values in found.values()):
+        raise ValueError("what it holds is no array")
+    return found.pop("images"), found
 
 
 def row_bytes(images: NDArray[np.uint8], row: int) -> IO[bytes]:

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,19 @@ RECIPE = {
     "icc": "ignored",
     "frames": "first",
 }
+FORMATS = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "BMP",
+    "DIB",
+    "GIF",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "AVIF",
+)  # no program of its own
 # What Pillow's format plugins are known to raise on damaged input.
 DAMAGE = (
     OSError,
@@ -73,7 +87,7 @@ def loaded(data: bytes) -> Image.Image:
     if not data:
         raise BadImage("the file is empty")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=known_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImage(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
@@ -88,6 +102,13 @@ def loaded(data: bytes) -> Image.Image:
         reason = f"truncated after {len(data):,} bytes" if "truncated" in str(error) else f"damaged: {error}"
         raise BadImage(reason) from None
     return image
+
+
+@cache
+def known_formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow can read; it knows others, such as EPS, which runs Ghostscript."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """A listing: what a set of images holds, whatever it is kept in."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,14 +36,55 @@ class Source:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All visible files below a folder in sorted order; links are followed, each folder entered once."""
-    entered = set()
-    for base, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(base)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and real not in entered)
-        if real not in entered:
-            yield from (Path(base, name) for name in sorted(files) if not name.startswith("."))
-        entered.add(real)
+    """All visible files below a folder in sorted order; links are followed, each folder entered once.
+
+    Raises UserError for a folder that can't be read and a link that leads nowhere: it may have held a whole class.
+    """
+    entered, todo = set(), [str(folder)]
+    while todo:
+        base = todo.pop()
+        try:
+            facts = Path(base).stat()
+            with os.scandir(base) as found:
+                entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            raise UserError(
+                f"cannot read the folder {base} ({error.strerror}); make it readable, or move it elsewhere"
+            ) from None
+        if (facts.st_dev, facts.st_ino) in entered:
+            continue
+        entered.add((facts.st_dev, facts.st_ino))
+        folders = {entry.name for entry in entries if is_folder(entry)}
+        yield from (Path(entry.path) for entry in entries if entry.name not in folders)
+        todo += [entry.path for entry in reversed(entries) if entry.name in folders]
+
+
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a folder or a link to one. Raises UserError for a link that leads nowhere."""
+    try:
+        return stat.S_ISDIR(entry.stat().st_mode) if entry.is_symlink() else entry.is_dir()
+    except OSError as error:
+        raise UserError(
+            f"cannot read {entry.path} ({error.strerror}); a link must lead to something, so mend or remove it"
+        ) from None
+
+
+def checked_file(path: Path) -> Path:
+    """The path of a plain file, or of a link to one; nothing else is ever opened, since a FIFO or a device never ends.
+
+    Raises UserError for anything else.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}; check the path") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); check the path") from None
+    if not stat.S_ISREG(mode):
+        kinds = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"))
+        kind = next((kind for test, kind in kinds if test(mode)), "device")
+        raise UserError(f"{path} is a {kind}, not a file that can be read to its end; remove it, or give another path")
+    return path
 
 
 def opened(path: Path) -> IO[bytes]:

@@ -1,5 +1,6 @@
 """Names inside a data set: one spelling for a folder, a zip and a tar, and the split and class that a name tells."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -120,7 +121,7 @@ def label_pattern(pattern: str) -> re.Pattern[str]:
     """A regular expression whose first group is a class; raises UserError for one that isn't."""
     try:
         regex = re.compile(pattern)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"--label-regex {pattern!r} is not a regular expression ({error})") from None
     if regex.groups < 1:
         raise UserError(f"--label-regex {pattern!r} has no group; put the class in parentheses, like '_(cat|dog)_'")
@@ -139,13 +140,27 @@ def regex_labels(names: list[str], pattern: str) -> list[str]:
     return labels
 
 
+BRACES = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
+MOST_SHARDS = 100_000
+
+
 def expand_braces(pattern: str) -> list[str]:
-    """`a{000..003}.tar` → a000.tar … a003.tar; several ranges multiply. Without braces, the pattern itself."""
-    match = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    """`a{000..003}.tar` → a000.tar … a003.tar; several ranges multiply. Without braces, the pattern itself.
+
+    Raises UserError for more than 100 000.
+    """
+    count = math.prod(max(0, int(last) - int(first) + 1) for first, last in BRACES.findall(pattern))
+    if not 0 < count <= MOST_SHARDS:
+        raise UserError(f"{pattern} stands for {count:,} files; give a range of 1 to {MOST_SHARDS:,}")
+    return _expanded(pattern)
+
+
+def _expanded(pattern: str) -> list[str]:
+    match = BRACES.search(pattern)
     if match is None:
         return [pattern]
     first, last = match.group(1), match.group(2)
     width = max(len(first), len(last)) if first.startswith("0") or last.startswith("0") else 0
-    tails = expand_braces(pattern[match.end() :])
+    tails = _expanded(pattern[match.end() :])
     head = pattern[: match.start()]
     return [f"{head}{number:0{width}d}{tail}" for number in range(int(first), int(last) + 1) for tail in tails]

@@ -2,17 +2,24 @@
 
 import io
 import json
+import re
+import struct
 import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from embprobe.data.listing import Item, Source, by_key
+from embprobe.data.listing import Item, Source, by_key, checked_file
 from embprobe.data.names import SPLIT_NAMES, checked_member, is_image, normalised
 from embprobe.errors import UserError
 
 SIDECARS = (".cls", ".txt", ".json")
+MOST_SIDECAR = 1 << 20  # bytes of a label or a caption
+MOST_HEADER = 1 << 16  # bytes; a path, its link and their attributes take far less
+DIGITS = re.compile(rb"\d{300}")  # tarfile's own patterns take quadratic time over them
+# What tarfile is known to raise on damaged input; RecursionError for a long row of headers.
+DAMAGE = (tarfile.TarError, OSError, ValueError, IndexError, KeyError, OverflowError, RecursionError, struct.error)
 
 
 class Member(NamedTuple):
@@ -27,6 +34,18 @@ class Member(NamedTuple):
         with self.tar.open("rb") as file:
             file.seek(self.offset)
             return io.BytesIO(file.read(self.size))
+
+
+class Headers(io.FileIO):
+    """A tar whose headers may only be as long as headers are: tarfile reads as much as one claims to be."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        data = super().read(size)
+        if size > tarfile.BLOCKSIZE and DIGITS.search(data):
+            raise tarfile.ReadError("a header of digits")
+        return data
 
 
 def list_shards(shards: Sequence[Path], root: Path) -> Source:
@@ -56,18 +75,28 @@ def list_shards(shards: Sequence[Path], root: Path) -> Source:
 
 
 def read_members(shard: Path, root: Path) -> list[Member]:
-    """The regular files of one tar, named below the tar's folder. Raises UserError for a compressed tar."""
+    """The regular files of one tar, named below the tar's folder.
+
+    Raises UserError for a compressed or damaged tar, and where an image is a link, a device or sparse.
+    """
     folder = shard.parent.absolute().relative_to(root.absolute()).as_posix()
     split = next((name for name in SPLIT_NAMES if shard.stem.lower().replace("_", "-").split("-")[0] == name), "")
     prefix = "".join(f"{part}/" for part in (folder, split) if part not in ("", "."))
     members = []
     try:
-        with tarfile.open(shard, "r:") as archive:
+        with Headers(checked_file(shard)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 name = checked_member(info.name, str(shard))
-                if info.isreg():
+                if info.size < 0 or archive.offset <= info.offset:  # tarfile would go back, for ever
+                    raise ValueError(f"{name} has {info.size} bytes")
+                if info.isreg() and not info.issparse():
                     members.append(Member(prefix + name, shard, info.offset_data, info.size))
-    except (tarfile.TarError, OSError) as error:
+                elif is_image(name) and not info.isdir():
+                    raise UserError(f'"{name}" in {shard} is a link, a device or sparse; unpack it and give the folder')
+            file.seek(archive.offset)  # tarfile takes a damaged header for the end
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise ValueError(f"damaged at byte {archive.offset:,}")
+    except DAMAGE as error:
         raise UserError(f"cannot read {shard} ({error}); give an uncompressed, whole tar") from None
     return members
 
@@ -91,10 +120,13 @@ def read_sidecars(members: list[Member]) -> dict[str, dict[str, str]]:
     described: dict[str, dict[str, str]] = {}
     for member in members:
         suffix = PurePosixPath(member.name).suffix.lower()
+        if member.size > MOST_SIDECAR:
+            raise UserError(f"{member.name} in {member.tar} has {member.size:,} bytes, too many for words; take it out")
         try:
             text = member.open().read().decode("utf-8-sig").strip()
             facts = {".cls": {"label": text}, ".txt": {"caption": text}}.get(suffix) or fields(json.loads(text))
-        except ValueError as error:
+            "".join(facts.values()).encode()  # JSON can spell what is no character
+        except (ValueError, RecursionError) as error:
             raise UserError(f"cannot read {member.name} in {member.tar} ({error}); write it again") from None
         described.setdefault(stem_of(member.name), {}).update(facts)
     return described

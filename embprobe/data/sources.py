@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import struct
 import time
 import zipfile
 import zlib
@@ -15,17 +16,18 @@ from typing import Protocol
 from embprobe import console
 from embprobe.data.arrays import list_arrays, pixels_of
 from embprobe.data.decode import MAX_BYTES, BadImage, Decoded, decode
-from embprobe.data.listing import Item, Source, by_key, opened, walk
+from embprobe.data.listing import Item, Source, by_key, checked_file, opened, walk
 from embprobe.data.manifest import list_manifest
 from embprobe.data.names import checked_member, expand_braces, is_image, normalised
 from embprobe.data.shards import list_shards
 from embprobe.errors import UserError
 from embprobe.store.hashes import BLOCK, identity
 
-RULES = "sources-1"  # raise when the same files would be named or hashed otherwise
+RULES = "sources-2"  # raise when the same files would be named or hashed otherwise
 FRESH_NS = 2_000_000_000  # a file touched this recently may change again without a new time
 SLOW_BYTES = 1 << 28  # more than this is worth a progress bar
-UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+UNREADABLE = (OSError, EOFError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, NotImplementedError)
+MOST_RATIO = 1100  # deflate reaches 1032; more is a bomb, or members that share their bytes
 
 
 class Cache(Protocol):
@@ -40,7 +42,12 @@ def open_source(source: str) -> Source:
 
     Raises UserError where there is nothing, no image, or a member that points outside its archive.
     """
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:
+        raise UserError(f"there is no such user as in {source}; a path that starts with ~ is ./{source}") from None
+    if path.exists() and not path.is_dir():
+        checked_file(path)
     if not path.exists() and "{" in source:
         shards = [Path(shard).expanduser() for shard in expand_braces(source)]
         listing = list_shards(shards, Path(os.path.commonpath([shard.parent.absolute() for shard in shards])))
@@ -104,7 +111,8 @@ def read_image(item: Item, size: int, shape: tuple[int, int, int] | None) -> Dec
         return BadImage(f"{item.size:,} bytes are more than {MAX_BYTES:,}")
     try:
         with item.open() as file:
-            return decode(file.read(), size) if shape is None else pixels_of(file.read(), shape)
+            data = file.read(item.size + 1)  # bounded: a zip's member may hold far more than it says
+        return decode(data, size) if shape is None else pixels_of(data, shape)
     except BadImage as bad:
         return bad
     except UNREADABLE as error:
@@ -125,7 +133,12 @@ def fresh(files: Sequence[Path]) -> bool:
 
 
 def item_digest(item: Item) -> str:
-    """blake2b-128 of an item's bytes in hex, read in blocks; `unreadable` for what an archive can't give back."""
+    """blake2b-128 of an item's bytes in hex, read in blocks; `unreadable` for what an archive can't give back.
+
+    What is too large to be an image is not read: no image comes of it, whatever it holds.
+    """
+    if item.size > MAX_BYTES:
+        return f"{item.size} bytes"
     digest = hashlib.blake2b(digest_size=16)
     try:
         with item.open() as file:
@@ -138,7 +151,7 @@ def item_digest(item: Item) -> str:
 
 def list_folder(folder: Path) -> Source:
     """Every image below a folder."""
-    files = [file for file in walk(folder) if is_image(file.relative_to(folder).as_posix())]
+    files = [checked_file(file) for file in walk(folder) if is_image(file.relative_to(folder).as_posix())]
     names = [file.relative_to(folder).as_posix() for file in files]
     items = [
         Item(key, partial(opened, file), file.stat().st_size)
@@ -148,17 +161,26 @@ def list_folder(folder: Path) -> Source:
 
 
 def list_zip(path: Path) -> Source:
-    """Every image in a zip."""
+    """Every image in a zip. Raises UserError for one that is no whole zip, encrypted, or unpacks to absurd sizes."""
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except UNREADABLE as error:
         raise UserError(f"cannot read {path} ({error}); make the zip again") from None
+    total, packed = sum(info.file_size for info in archive.infolist()), path.stat().st_size
+    if total > MOST_RATIO * packed + BLOCK:
+        raise UserError(
+            f"{path} would unpack from {packed:,} to {total:,} bytes, which no images do; make the zip again"
+        )
     members = []
     for info in archive.infolist():
         name = checked_member(info.filename, str(path))
         if not info.is_dir() and is_image(name):
             if info.flag_bits & 1:
                 raise UserError(f"{path} is encrypted; give it without a password")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
+                raise UserError(
+                    f'{path} packs "{name}" with neither deflate nor nothing; make the zip again with `zip`'
+                )
             members.append((name, info))
     names = normalised([name for name, _ in members], path.stem)
     items = [

@@ -12,11 +12,14 @@ from embprobe.nn.weights import uses_fc_norm
 
 ViTConfig = dict[str, Any]  # Any: keyword arguments of timm
 
+LARGEST = 16_384
 HEADLESS: ViTConfig = {"num_classes": 0, "class_token": False, "global_pool": "avg", "fc_norm": False}
 
 
 def vit_config(size: tuple[int, int], patch: int, width: int, depth: int, heads: int, channels: int = 3) -> ViTConfig:
     """A ViT without class token, by its sizes. Raises UserError for sizes that can't be."""
+    if min(patch, width, depth, heads) < 1 or max(patch, width, depth) > LARGEST:
+        raise UserError(f"a ViT of width {width}, depth {depth}, {heads} heads and patch {patch} can't be; see --help")
     if any(side % patch for side in size):
         shown = size[0] if size[0] == size[1] else f"{size[0]}×{size[1]}"
         raise UserError(f"--patch {patch} does not divide the image size {shown}; choose one that does")

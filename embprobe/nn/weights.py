@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -34,13 +35,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return dict(load_file(str(path)))
+        check_packing(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError:
         raise UserError(
             f"{path} holds more than tensors (code, perhaps) and is not loaded; save its state dict alone"
         ) from None
     except Exception as error:  # safetensors and torch raise many kinds; whatever it was, the file is no weights file
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"{path} is no weights file that can be read ({reason})") from None
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -51,11 +55,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(k).removeprefix("module.").removeprefix("backbone."): v for k, v in content.items()}
 
 
+def check_packing(path: Path) -> None:
+    """Raises UserError for a zip that unpacks to more than it is: torch.save packs nothing."""
+    if not path.stat().st_size:
+        raise UserError(f"{path} is empty; give a file of named tensors")
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise UserError(f"{path} is packed, or its parts overlap; save its state dict again with torch.save")
+
+
 def load_into(network: nn.Module, path: Path) -> None:
     """Loads a weights file into a ViT; every parameter that patch tokens depend on must be there. Raises UserError."""
     try:
         state = _as_timm_names_them(network, read_weights(path))
-        state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         own = network.state_dict()
         if "cls_token" not in own and "cls_token" in state:
             raise UserError(
@@ -70,7 +85,9 @@ def load_into(network: nn.Module, path: Path) -> None:
         reasons = [f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}" for k in wrong[:1]]
         reasons += [f"{k} is missing" for k in missing[:1]] + [f"{k} is not of it" for k in surplus[:1]]
         raise UserError(f"{path} does not fit this network: {'; '.join(reasons)}")
-    network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+    network.load_state_dict(
+        {k: v for k, v in state.items() if k in own}, strict=False
+    )  # in the network's own precision
 
 
 def uses_fc_norm(network: nn.Module) -> bool:

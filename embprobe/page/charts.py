@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
+
+from embprobe.page.html import markup
 
 Point = tuple[float, float, float | None, float | None]  # x, y and the ends of y's interval
 Bar = tuple[float, float | None, float | None]
@@ -79,11 +80,11 @@ def bars(groups: Mapping[str, Mapping[str, Bar]], label: str) -> str:
         top = TOP + i * step + 5
         word = group if len(group) <= 21 else group[:20] + "…"
         middle = top + thick * len(names) / 2 + 4
-        parts.append(f'<text class="name" x="{left - 8}" y="{middle:.1f}" text-anchor="end">{escape(word)}</text>')
+        parts.append(f'<text class="name" x="{left - 8}" y="{middle:.1f}" text-anchor="end">{markup(word)}</text>')
         for j, name in enumerate(names):
             if name in values:
                 parts.append(_bar(values[name], top + j * thick, thick, place, HUES[j % len(HUES)], f"{group}, {name}"))
-    parts.append(f'<text x="{(left + WIDTH) / 2}" y="{height - 4}" text-anchor="middle">{escape(label)}</text>')
+    parts.append(f'<text x="{(left + WIDTH) / 2}" y="{height - 4}" text-anchor="middle">{markup(label)}</text>')
     return _figure(height, parts, names, label, lines=False)
 
 
@@ -91,7 +92,7 @@ def _bar(bar: Bar, y: float, thick: int, place: Callable[[float], float], hue: s
     value, low, high = bar
     middle = y + thick * 0.43
     drawn = f'<rect x="{place(0):.1f}" y="{y:.1f}" width="{place(value) - place(0):.1f}" height="{thick * 0.86:.1f}"'
-    drawn += f' fill="{hue}"><title>{escape(title)}: {value:.3f}</title></rect>'
+    drawn += f' fill="{hue}"><title>{markup(title)}: {value:.3f}</title></rect>'
     if low is not None and high is not None:
         ends = f'x1="{place(low):.1f}" x2="{place(high):.1f}" y1="{middle:.1f}" y2="{middle:.1f}"'
         drawn += f'<line {ends} stroke="currentColor" stroke-width="1.5"/>'
@@ -111,10 +112,10 @@ def _frame(scale: AxisScale, x_label: str, y_label: str) -> str:
             f'<text x="{scale.x(value):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(value)}</text>'
         )
     middle = (HEIGHT - BOTTOM + TOP) / 2
-    drawn += f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+    drawn += f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{markup(x_label)}</text>'
     return (
         drawn
-        + f'<text x="11" y="{middle}" text-anchor="middle" transform="rotate(-90 11 {middle})">{escape(y_label)}</text>'
+        + f'<text x="11" y="{middle}" text-anchor="middle" transform="rotate(-90 11 {middle})">{markup(y_label)}</text>'
     )
 
 
@@ -152,8 +153,8 @@ def _figure(height: int, parts: Sequence[str], names: Sequence[str], label: str,
             dash = DASHES[i % len(DASHES)]
             key = f'<line x1="0" x2="26" y1="6" y2="6" stroke="{hue}" stroke-width="2" stroke-dasharray="{dash}"/>'
             key += _marker(i, 13, 6)
-        legend += f'<span><svg viewBox="0 0 26 12" aria-hidden="true">{key}</svg>{escape(name)}</span>'
-    drawn = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+        legend += f'<span><svg viewBox="0 0 26 12" aria-hidden="true">{key}</svg>{markup(name)}</span>'
+    drawn = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{markup(label)}">{"".join(parts)}</svg>'
     return f'<figure>{drawn}<figcaption class="legend">{legend}</figcaption></figure>'
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from embprobe.console import visible
 from embprobe.page.style import SCRIPT, STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -34,6 +35,11 @@ class Section:
         return "".join(c if c.isalnum() else "-" for c in self.name.lower())
 
 
+def markup(words: str) -> str:
+    """Text as HTML and SVG show it; control characters are spelled out, which XML could not hold."""
+    return escape(visible(words))
+
+
 def table(
     headers: Sequence[str],
     rows: Sequence[Sequence[Cell]],
@@ -48,12 +54,12 @@ def table(
     head = ""
     for i, header in enumerate(headers):
         word = "" if i in numbers else ' class="word"'
-        head += f'<th scope="col"{word}>{f"<button>{escape(header)}</button>" if sortable else escape(header)}</th>'
+        head += f'<th scope="col"{word}>{f"<button>{markup(header)}</button>" if sortable else markup(header)}</th>'
     body = "".join(_line(row, numbers) for i, row in enumerate(rows) if i not in floors)
     foot = "".join(_line(row, numbers) for i, row in enumerate(rows) if i in floors)
-    titled = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
+    titled = f"<caption><span>{markup(caption)}</span></caption>" if caption else ""
     foot = f'<tbody class="floor">\n{foot}</tbody>' if foot else ""
-    name = escape(caption or ", ".join(headers[:3]))
+    name = markup(caption or ", ".join(headers[:3]))
     return (
         f'<div class="wide {kind}" tabindex="0" role="region" aria-label="Table: {name}"><table>{titled}'
         f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody>{foot}</table></div>"
@@ -72,18 +78,18 @@ def _cell(cell: Cell, tag: str, word: bool) -> str:
     attributes += f' data-sort="{cell.sort!r}"' if cell.sort is not None else ""
     if cell.shade is not None:
         attributes += f' style="background:rgb(59 111 212 / {min(1.0, max(0.0, cell.shade)) * 0.6:.2f})"'
-    small = f" <small>{escape(cell.small)}</small>" if cell.small else ""
-    return f"<{tag}{attributes}>{escape(cell.text)}{small}</{tag}>"
+    small = f" <small>{markup(cell.small)}</small>" if cell.small else ""
+    return f"<{tag}{attributes}>{markup(cell.text)}{small}</{tag}>"
 
 
 def picture(data: bytes, caption: str, beside: Sequence[str] = (), size: tuple[int, int] | None = None) -> str:
     """A WebP picture inside the page, with a word beside each of its rows."""
     width = f' width="{size[0]}" height="{size[1]}"' if size else ""
     source = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
-    image = f'<img alt="{escape(caption)}" src="{source}"{width}>'
-    words = "".join(f'<span title="{escape(word)}">{escape(word)}</span>' for word in beside)
+    image = f'<img alt="{markup(caption)}" src="{source}"{width}>'
+    words = "".join(f'<span title="{markup(word)}">{markup(word)}</span>' for word in beside)
     image = f'<div class="sheet"><div class="beside">{words}</div>{image}</div>' if words else image
-    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure>{image}<figcaption>{markup(caption)}</figcaption></figure>"
 
 
 def row(content: str, *, large: bool = False) -> str:
@@ -93,46 +99,46 @@ def row(content: str, *, large: bool = False) -> str:
 
 def text(words: str, kind: str = "soft") -> str:
     """A paragraph."""
-    return f'<p class="{kind}">{escape(words)}</p>' if words else ""
+    return f'<p class="{kind}">{markup(words)}</p>' if words else ""
 
 
 def heading(words: str) -> str:
     """A heading inside a section."""
-    return f"<h3>{escape(words)}</h3>"
+    return f"<h3>{markup(words)}</h3>"
 
 
 def bullets(items: Sequence[str]) -> str:
     """A list of sentences."""
-    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>" if items else ""
+    return f"<ul>{''.join(f'<li>{markup(item)}</li>' for item in items)}</ul>" if items else ""
 
 
 def folded(summary: str, content: str, *, is_open: bool = False) -> str:
     """Content that opens on request; open in print."""
     opened = " open" if is_open else ""
-    return f"<details{opened}><summary>{escape(summary)}</summary>{content}</details>" if content else ""
+    return f"<details{opened}><summary>{markup(summary)}</summary>{content}</details>" if content else ""
 
 
 def code(lines: str) -> str:
     """Commands as they are typed."""
-    return f'<pre tabindex="0" role="region" aria-label="Commands"><code>{escape(lines)}</code></pre>'
+    return f'<pre tabindex="0" role="region" aria-label="Commands"><code>{markup(lines)}</code></pre>'
 
 
 def download(words: str, name: str, content: str) -> str:
     """A link that saves text as a file, without a script."""
     data = base64.b64encode(content.encode()).decode()
-    return f'<p><a download="{escape(name)}" href="data:text/csv;charset=utf-8;base64,{data}">{escape(words)}</a></p>'
+    return f'<p><a download="{markup(name)}" href="data:text/csv;charset=utf-8;base64,{data}">{markup(words)}</a></p>'
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     """The whole document."""
     shown = [s for s in sections if s.content]
-    links = "".join(f'<li><a href="#{s.anchor}">{escape(s.name)}</a></li>' for s in shown)
-    body = "\n".join(f'<section id="{s.anchor}"><h2>{escape(s.name)}</h2>\n{s.content}</section>' for s in shown)
+    links = "".join(f'<li><a href="#{s.anchor}">{markup(s.name)}</a></li>' for s in shown)
+    body = "\n".join(f'<section id="{s.anchor}"><h2>{markup(s.name)}</h2>\n{s.content}</section>' for s in shown)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><header><h1>{escape(title)}</h1>\n{lead}"
+        f"<title>{markup(title)}</title><style>{STYLE}</style></head>\n<body><header><h1>{markup(title)}</h1>\n{lead}"
         f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main>{body}</main>\n'
         f"<script>{SCRIPT}</script></body></html>\n"
     )

@@ -32,6 +32,7 @@ class Classify(Training):
     weights: Path | None = option("a torchvision ResNet-18 weights file to fine-tune; else from scratch", None)
     flip: bool = option("mirror images at random; not where left and right tell classes apart", True)
     steps: int = option("optimiser steps", 2_000, least=1)
+    batch: int = option("images per step", 64, least=1, most=65_536)
     rate: float = option("peak rate of AdamW", 1e-3, above=0)
 
     def check(self) -> None:

@@ -40,8 +40,10 @@ class Decode(Training):
 
     latents: Artefact = option("a compress artefact", made_by=("compress",))
     images: Artefact = option("the data set; else the one the latents were made from", None, made_by=("ingest",))
-    size: int | None = option("side of the decoded images in pixels; else that of the data set", None, least=8)
-    width: int = option("channels of the decoder's last level", 64, least=1)
+    size: int | None = option(
+        "side of the decoded images in pixels; else that of the data set", None, least=8, most=8192
+    )
+    width: int = option("channels of the decoder's last level", 64, least=1, most=8192)
     noise: float = option("latents get noise of σ ~ U(0, this), in their own std", 0.3, least=0)
     perceptual: Literal["lpips-vgg", "lpips-squeeze", "classifier", "none"] = option(
         "perceptual distance; else classifier or lpips-vgg where its network is given, else none", None
@@ -54,10 +56,10 @@ class Decode(Training):
     perceptual_weight: float = option("weight of the perceptual distance", 1.0, least=0)
     gan_start: int = option("step from which the discriminator takes part", 5000, least=0)
     gan_weight: float = option("weight of the adversarial loss, times the adaptive factor; 0 for none", 0.5, least=0)
-    gan_width: int = option("channels of the discriminator's first layer", 64, least=1)
+    gan_width: int = option("channels of the discriminator's first layer", 64, least=1, most=8192)
     warmup: int = option("steps in which the rate rises", 100, least=0)
     steps: int = option("optimiser steps", 20_000, least=1)
-    batch: int = option("images per step", 24, least=1)
+    batch: int = option("images per step", 24, least=1, most=65_536)
     rate: float = option("peak rate of Adam", 2e-4, above=0)
 
     def resolved(self) -> dict[str, object]:

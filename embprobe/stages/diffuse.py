@@ -73,14 +73,16 @@ class Diffuse(Training):
     )
     network: Literal["unet", "dit"] = option("UNet or diffusion transformer", None)
     objective: Literal["epsilon", "v", "flow"] = option("what the network predicts", None)
-    width: int = option("channels of the UNet's first level (96), or of the transformer (384)", None, least=1)
-    depth: int = option("blocks of the transformer", 12, least=1)
+    width: int = option(
+        "channels of the UNet's first level (96), or of the transformer (384)", None, least=1, most=16_384
+    )
+    depth: int = option("blocks of the transformer", 12, least=1, most=1000)
     shift: float | None = option("shift of the noise schedule; for `modern` √(elements/4096)", None, above=0)
     warmup: int = option("steps in which the rate rises; at most a tenth of all for `modern`", None, least=0)
     dropout: float = option("dropout in the network", None, least=0, below=1)
     ema: float = option("decay of the averaged weights; 0 for none", None, least=0, below=1)
     steps: int = option("optimiser steps", 50_000, least=1)
-    batch: int = option("images per step", None, least=1)
+    batch: int = option("images per step", None, least=1, most=65_536)
     rate: float = option("peak rate of AdamW", None, above=0)
     seed: int = option("seed of initialisation, batches, noise and the subset", 0, least=0)
 

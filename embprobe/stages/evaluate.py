@@ -33,7 +33,9 @@ class Evaluate(Stage):
         made_by=("classify", "pretrain"),
         path="file",
     )
-    k: int = option("neighbours that span the manifolds of precision, recall, density and coverage", 3, least=1)
+    k: int = option(
+        "neighbours that span the manifolds of precision, recall, density and coverage", 3, least=1, most=1000
+    )
     memorisation: bool = option("look for copies of training images in what a denoiser drew", True)
     limit: int = option("most samples and reference images used", 50_000, least=1)
     seed: int = option("seed of which images are used where there are more", 0, least=0)

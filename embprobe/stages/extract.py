@@ -37,7 +37,7 @@ class Extract(Stage):
     storage: Literal["f16", "bf16", "int8"] = option("how numbers are stored; int8 with one scale a channel", "f16")
     seed: int = option("seed of a random encoder's weights and of int8 calibration", 0, least=0)
     precision: Literal["f32", "bf16"] = option("of the forward pass", "f32")
-    forward: int = option("images per forward pass", 128, runtime=True, least=1)
+    forward: int = option("images per forward pass", 128, runtime=True, least=1, most=65_536)
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
     def validate(self) -> None:

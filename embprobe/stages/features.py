@@ -53,8 +53,8 @@ class Featurize(Stage):
         return {"size": size, "whole": self.whole or self.images.stage != "ingest"}
 
     def validate(self) -> None:
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise UserError("--size is a height and a width in pixels, such as 64 or 32,96")
+        if len(self.size) != 2 or min(self.size) < 1 or max(self.size) > 8192:
+            raise UserError("--size is a height and a width in pixels up to 8192, such as 64 or 32,96")
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With the weights of a hub checkpoint as the file they are, so that they count by content."""

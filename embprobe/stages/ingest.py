@@ -41,7 +41,7 @@ class Ingest(Stage):
     version = 2
 
     source: str = option("a folder, .zip, .tar, a{000..003}.tar, .csv, .jsonl, .npy, .npz, or `planted`", path=True)
-    size: int = option("side of the stored squares in pixels; arrays keep theirs", 64, least=8)
+    size: int = option("side of the stored squares in pixels; arrays keep theirs", 64, least=8, most=8192)
     label_regex: str | None = option("class = first group of this in a file's name inside the set", None)
     val_share: float = option(
         "share of training images held out where the source has no validation split", 0.1, least=0, below=1
@@ -49,9 +49,9 @@ class Ingest(Stage):
     seed: int = option("seed of the split, of --limit, and of planted scenes", 0, least=0)
     limit: int | None = option("take only so many images, each class and split in its share", None, least=1)
     skip_bad: bool = option("list and skip images that can't be decoded, instead of stopping", False)
-    count: int = option("how many scenes (planted only)", 2000, least=1)
+    count: int = option("how many scenes (planted only)", 2000, least=1, most=1_000_000)
     device: str = option("taken as by every stage; decoding runs on the CPU", "auto", runtime=True)
-    threads: int | None = option("decoding threads; one a core if not given", None, runtime=True, least=1)
+    threads: int | None = option("decoding threads; one a core if not given", None, runtime=True, least=1, most=1024)
 
     def validate(self) -> None:
         from embprobe.data.names import label_pattern

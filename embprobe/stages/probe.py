@@ -24,7 +24,7 @@ class Probe(Stage):
     version = 2
 
     embeddings: Artefact = option("an extract artefact", made_by=("extract",))
-    k: int = option("neighbours of the k-NN, by cosine of mean tokens", 20, least=1)
+    k: int = option("neighbours of the k-NN, by cosine of mean tokens", 20, least=1, most=1000)
     train_limit: int = option(
         "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
     )

@@ -31,7 +31,7 @@ class Sample(Stage):
 
     denoiser: Artefact = option("a diffuse artefact", made_by=("diffuse",))
     decoder: Artefact = option("a decode artefact made from the same latents", made_by=("decode",))
-    count: int = option("how many", 5000, least=1)
+    count: int = option("how many", 5000, least=1, most=10_000_000)
     steps: int = option("steps of the sampler", 50, least=1, most=1000)
     sampler: Literal["ddim", "dpm++", "euler", "gaussian"] = option(
         "ddim or dpm++ for epsilon and v, euler or dpm++ for flow; gaussian draws each channel alone, as a control",
@@ -48,7 +48,7 @@ class Sample(Stage):
     )
     seed: int = option("seed of noise and labels", 0, least=0)
     precision: Literal["f32", "bf16"] = option("of the denoiser's forward pass", "f32")
-    forward: int = option("samples per forward pass", 128, runtime=True, least=1)
+    forward: int = option("samples per forward pass", 128, runtime=True, least=1, most=65_536)
     png: Path | None = option("also write the images as PNG files into this folder", None, runtime=True)
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
 

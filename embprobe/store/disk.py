@@ -49,6 +49,9 @@ def create(path: Path, data: "bytes | memoryview") -> None:
     try:
         _write(fd, data)
         os.fsync(fd)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(fd)
 
@@ -60,6 +63,9 @@ def append(path: Path, line: bytes) -> None:
         end = os.fstat(fd).st_size
         torn = end > 0 and os.pread(fd, 1, end - 1) != b"\n"
         _write(fd, b"\0\n" * torn + line + b"\n")
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(fd)
 

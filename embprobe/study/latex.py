@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from embprobe.console import visible
 from embprobe.page.html import Cell
 from embprobe.study.judging import JudgeReport
 from embprobe.study.rows import Row
@@ -20,7 +21,7 @@ INTERVALS = "± is half of a 95 % interval over images; it leaves out the spread
 
 def escaped(text: str) -> str:
     """Text that LaTeX prints as it is."""
-    return "".join(SIGNS.get(c, c) for c in text)
+    return "".join(SIGNS.get(c, c) for c in visible(text))
 
 
 def tables(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:

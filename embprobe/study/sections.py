@@ -6,7 +6,7 @@ from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.table import METRIC, METRICS, Metric
 from embprobe.page import html
 from embprobe.page.charts import bars, curves, svg_file
-from embprobe.page.html import Cell
+from embprobe.page.html import Cell, markup
 from embprobe.store import Artefact, Json
 from embprobe.study import judging
 from embprobe.study.curves import Point
@@ -26,13 +26,11 @@ def lead(study: Study) -> str:
 
 def answer_section(study: Study, judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> str:
     """Who wins where, by how much, and what can't be concluded."""
-    from html import escape
-
     answers = judging.answers(judged, embeddings)
     content = ""
     for heading, sentences in answers:
         content += html.heading(heading)
-        content += "".join(f"<p><strong>{escape(s.subject)}</strong> {escape(s.rest)}</p>" for s in sentences)
+        content += "".join(f"<p><strong>{markup(s.subject)}</strong> {markup(s.rest)}</p>" for s in sentences)
     if content:
         content = html.text("Square brackets: 95 % interval of the difference.") + content
         content = f'<div class="answer">{content}</div>'
@@ -77,10 +75,8 @@ def difference_table(judge: JudgeReport) -> str:
 
 def protocol(judged: Sequence[JudgeReport]) -> str:
     """What every evaluation says of its own protocol, once."""
-    from html import escape
-
     facts = {str(k): v for j in judged for p in j.protocols for k, v in p.items()}
-    words = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_words(v))}</dd>" for k, v in facts.items())
+    words = "".join(f"<dt>{markup(k)}</dt><dd>{markup(_words(v))}</dd>" for k, v in facts.items())
     return f"<dl>{words}</dl>" if words else ""
 
 

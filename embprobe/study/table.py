@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
+from embprobe.console import visible
 from embprobe.metrics.table import METRICS, Metric
 from embprobe.page.html import Cell
 from embprobe.store import Json
 from embprobe.study.rows import Row
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run it
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run it
 
 
 class Table:
@@ -105,4 +106,5 @@ def csv_text(tables: Mapping[str, Sequence[Row]]) -> str:
 
 def harmless(text: str) -> str:
     """Text that a spreadsheet doesn't take for a formula."""
+    text = visible(text)
     return f"'{text}" if text.startswith(FORMULA) else text

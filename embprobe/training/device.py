@@ -13,7 +13,7 @@ def device_of(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()  # `meta` has no values
     except (RuntimeError, AssertionError):
         raise UserError(
             f"--device {name} isn't there; this machine offers {'cuda, ' if torch.cuda.is_available() else ''}cpu"

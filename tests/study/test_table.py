@@ -46,7 +46,7 @@ def test_csv_has_full_precision_and_no_formulas() -> None:
     (found,) = csv.DictReader(io.StringIO(csv_text({"@judge": [hostile]})))
     assert (found["judge"], found["encoder"], found["drawn"]) == ("'@judge", "'=1+1, +x", "'+x")
     assert float(found["fd"]) == -1 / 3 and float(found["fd_low"]) == -0.5
-    assert [harmless(t) for t in ("-x", "\tx", "x=1", "")] == ["'-x", "'\tx", "x=1", ""]
+    assert [harmless(t) for t in ("-x", "\tx", "x=1", "")] == ["'-x", "\\tx", "x=1", ""]
 
 
 def test_numbers_have_a_true_minus_and_no_minus_zero() -> None:

@@ -1,19 +1,24 @@
 """A recipe: YAML → stages in order; `$name` is a value or an earlier step, `for:` repeats steps."""
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from embprobe.errors import UserError, did_you_mean
+from embprobe.recipe.bounded import DAMAGE, MOST_TEXT, load_yaml
 from embprobe.stage import Stage
 from embprobe.stages import STAGES
 
-SHIPPED = (Path(__file__).parent / "recipes", Path(__file__).parent.parent / "recipes")
+PACKAGE = Path(__file__).parent.parent
+SHIPPED = (PACKAGE / "recipes", PACKAGE.parent / "recipes")
+# A few kilobytes of YAML can ask for 10^10 steps: what they grow to is counted before it is made.
+MOST = {"steps": 10_000, "rounds of `for`": 10_000, "items in lists": 1_000_000, "characters": 10_000_000}
+MOST_SET = 1000  # values in `set`
 NAME = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 Value = Any  # Any: what YAML holds, with Ref for earlier steps
@@ -56,6 +61,13 @@ class Recipe:
     path: Path
     about: str
     steps: list[Step] = field(default_factory=list)
+    grown: Counter[str] = field(default_factory=Counter, repr=False)
+
+    def grow(self, what: str, count: int, place: str) -> None:
+        """Counts what is about to be made. Raises UserError for more than anybody means."""
+        self.grown[what] += count
+        if self.grown[what] > MOST[what]:
+            raise UserError(f"{place}: the recipe grows to more than {MOST[what]:,} {what}; make it smaller")
 
 
 def locate(word: str) -> Path:
@@ -85,8 +97,14 @@ def assigned(words: Sequence[str]) -> dict[str, Value]:
 def load_recipe(path: Path, values: Mapping[str, Value]) -> Recipe:
     """A recipe with some of its `set:` values replaced. Raises UserError for what it can't mean."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_TEXT + 1)
+        document = load_yaml(text)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; make it simpler") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); check the path") from None
+    except DAMAGE as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{where} is not YAML ({getattr(error, 'problem', error)}); mend it") from None
@@ -100,6 +118,9 @@ def load_recipe(path: Path, values: Mapping[str, Value]) -> Recipe:
     known = document.get("set") or {}
     if not isinstance(known, dict):
         raise UserError(f"{path}: `set` must map names to values")
+    _check_names(known, f"{path}: `set`")
+    if len(known) > MOST_SET:
+        raise UserError(f"{path}: `set` has {len(known):,} values; at most {MOST_SET:,} make sense")
     environment = {k: _placed(v, base) for k, v in known.items()}
     for key, value in values.items():
         if key not in known:
@@ -114,9 +135,20 @@ def load_recipe(path: Path, values: Mapping[str, Value]) -> Recipe:
 
 def _scalar(text: str) -> Value:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return load_yaml(text)
+    except UserError as error:
+        raise UserError(f"--set {text[:40]!r}: {error}; give a simpler value") from None
+    except DAMAGE:
         return text
+
+
+def _check_names(names: Mapping[Value, Value], place: str) -> None:
+    """Raises UserError for a name that is a number, a date, or nothing: `$name` could never find it."""
+    for name in names:
+        if not isinstance(name, str):
+            raise UserError(
+                f"{place} has the name {name!r}, which is no word; write it in quotes, or call it otherwise"
+            )
 
 
 def _placed(value: Value, base: Path) -> Value:
@@ -144,12 +176,15 @@ def _repeat(entry: Value, environment: Environment, recipe: Recipe, base: Path, 
     loops, steps = entry["for"], entry.get("steps")
     if set(entry) != {"for", "steps"} or not isinstance(loops, dict) or not isinstance(steps, list):
         raise UserError(f"{place}: `for` maps names to lists, and stands beside `steps` alone")
+    _check_names(loops, f"{place}: `for`")
     choices = []
     for name, values in loops.items():
-        resolved = _resolve(_placed(values, base), environment, place)
+        resolved = _resolve(_placed(values, base), environment, recipe, place)
         if not isinstance(resolved, list):
             raise UserError(f"{place}: `for` needs a list for {name!r}")
         choices.append(resolved)
+    rounds = math.prod(map(len, choices))
+    recipe.grow("rounds of `for`", rounds, place)
     collected: dict[str, list[Value]] = {}
     for chosen in itertools.product(*choices):
         inner = environment | dict(zip(loops, chosen, strict=True))
@@ -167,11 +202,14 @@ def _step(entry: Value, environment: Environment, recipe: Recipe, base: Path, pl
         raise UserError(f"{place}: a step names one stage, not {', '.join(map(str, entry))}")
     if stage not in STAGES:
         raise UserError(
-            f"{place}: there is no stage {stage!r}{did_you_mean(str(stage), STAGES)}; known: {', '.join(STAGES)}"
+            f"{place}: there is no stage {str(stage)!r}{did_you_mean(str(stage), STAGES)}; known: {', '.join(STAGES)}"
         )
     if not isinstance(options, dict):
         raise UserError(f"{place}: `{stage}` needs its options as `key: value`")
-    given = {str(k).replace("-", "_"): _resolve(_placed(v, base), environment, place) for k, v in options.items()}
+    recipe.grow("steps", 1, place)
+    given = {
+        str(k).replace("-", "_"): _resolve(_placed(v, base), environment, recipe, place) for k, v in options.items()
+    }
     unset = _unset(STAGES[stage], options, given, recipe.path)
     label = str(given.pop("label", name := str(given.pop("as", stage))))
     if name in environment and not _made(environment[name]):
@@ -190,19 +228,29 @@ def _unset(cls: type[Stage], options: Value, given: dict[str, Value], path: Path
     return None
 
 
-def _resolve(value: Value, environment: Environment, place: str) -> Value:
+def _resolve(value: Value, environment: Environment, recipe: Recipe, place: str) -> Value:
     """The value with `$name` replaced; a list inside a list is flattened."""
     if isinstance(value, list):
         flat: list[Value] = []
         for item in value:
-            resolved = _resolve(item, environment, place)
-            flat.extend(resolved if isinstance(resolved, list) else [resolved])
+            resolved = _resolve(item, environment, recipe, place)
+            several = resolved if isinstance(resolved, list) else [resolved]
+            recipe.grow("items in lists", len(several), place)
+            flat.extend(several)
         return flat
     if not isinstance(value, str):
         return value
     if whole := NAME.fullmatch(value):
         return _lookup(whole[1] or whole[2], environment, place)
-    text = NAME.sub(lambda m: str(_lookup(m[1] or m[2], environment, place)), value)
+
+    def spelled(match: re.Match[str]) -> str:
+        found = _lookup(match[1] or match[2], environment, place)
+        recipe.grow("items in lists", len(found) if isinstance(found, (list, dict)) else 0, place)
+        word = str(found)
+        recipe.grow("characters", len(word), place)
+        return word
+
+    text = NAME.sub(spelled, value)
     return Placed.at(value.base, text) if isinstance(value, Placed) else text
 
 
