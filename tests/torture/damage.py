@@ -14,7 +14,7 @@ from embprobe.store import Artefact, Store, digest
 from tests import tiny
 from tests.torture import unfinished, zoo
 from tests.torture.standing import Standing, proper, standing, told_by
-from tests.torture.wounds import Names, Wound, files_of, inflict, wounds
+from tests.torture.wounds import STAYS, Names, Wound, files_of, inflict, wounds
 
 UNNAMED = {"manifest.xxh128": "manifest.json"}  # either of the two is named: no one can say which of them it was
 LISTS = ("checksums.xxh128", "manifest.json", "manifest.xxh128")  # what is damaged beside these can't always be told
@@ -50,10 +50,10 @@ def cases(here: Standing, seed: int) -> list[Case]:
     kinds = len({w.label for w in single})
     made = zoo.artefacts_in(here.store, here.names)
     pairs: list[Case] = []
-    for one in [w for w in single if w.of != "artefact"]:
+    for one in [w for w in single if w.of not in ("artefact", *STAYS)]:
         lineage = [n for n, a in made.items() if a in list(made[one.where].lineage()) and a != made[one.where]]
         where = rng.choice(lineage) if lineage and rng.random() < 0.5 else one.where
-        like = [w for w in single if w.where == where and w.of != "artefact" and w.name != one.name and w.other is None]
+        like = [w for w in single if w.where == where and w.name != one.name and w.other is None]
         if one.other is None and like:
             pairs.append((one, rng.choice(like)))
     rest: list[Case] = [(w,) for w in single[kinds:]]
@@ -90,6 +90,7 @@ def trial(here: Standing, case: Sequence[Wound], rng: Random) -> tuple[list[str]
     verdicts = ["named" if end.code == 3 else "not named"]
     damaged = damaged_in(end.said)
     blind = {w.where for w in case if w.of in LISTS and len(case) > 1}
+    blind |= {where for w in case if w.of in STAYS and w.other for where in (w.where, w.other[0])}
     faults += [
         f"verify does not name {w.where} {w.name}: {end.said[-300:]}"
         for w in case
