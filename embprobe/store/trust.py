@@ -50,7 +50,7 @@ def parsed(data: bytes, path: Path) -> Json:
         raise DamagedError(f"{path} is no JSON any more") from None
 
 
-def lines(data: bytes) -> list[dict[str, Json]]:
+def json_rows(data: bytes) -> list[dict[str, Json]]:
     """The objects of JSON lines; torn and foreign ones are left out."""
     rows = []
     for line in data.split(b"\n"):
