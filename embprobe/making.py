@@ -117,8 +117,13 @@ def _run(stage: Stage, out: Artefact) -> None:
 
 def _work(stage: Stage, out: Artefact) -> None:
     """Runs the stage, and once more for what an earlier process wrote and the disk has lost since."""
-    stage.run(out)
-    lost = out.folder.recheck()
+    try:
+        stage.run(out)
+        lost = out.folder.recheck()
+    except DamagedError:
+        lost = out.folder.recheck()
+        if not lost:  # an input is damaged
+            raise
     if not lost:
         return
     console.say(

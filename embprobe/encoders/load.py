@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from embprobe.encoders.names import SHORT_NAMES, SIZED, check_name, family_of, family_version, timm_name
 from embprobe.errors import UserError, did_you_mean
 from embprobe.nn.vit import PatchTokens, build_vit, vit_config
-from embprobe.nn.weights import load_into, uses_fc_norm
+from embprobe.nn.weights import built, load_into, uses_fc_norm
 from embprobe.pixels import channel_statistics, check_channels, patchify, preprocess
 from embprobe.store.hashes import file_hash
 
@@ -109,8 +109,8 @@ def _pixels(source: str, size: tuple[int, int], channels: int) -> Encoder:
 
 
 def _from_artefact(artefact: "Artefact", layer: int | None) -> Encoder:
-    facts = artefact.read_json("encoder.json")
-    vit = build_vit(facts["network"])
+    facts = artefact.read_json("encoder.json", dict)
+    vit = built(build_vit, facts["network"], artefact.weights())
     load_into(vit, artefact.weights())
     size = facts["size"]
     height, width = (size, size) if isinstance(size, int) else size

@@ -18,7 +18,7 @@ from embprobe.errors import UserError
 from embprobe.evaluation.inception import INCEPTION, INCEPTION_SHA256, inception_file
 from embprobe.evaluation.output import JudgeOutput
 from embprobe.nn.classifier import build_classifier
-from embprobe.nn.weights import read_weights
+from embprobe.nn.weights import read_weights, restored
 from embprobe.pixels import channel_statistics, check_channels, preprocess
 
 if TYPE_CHECKING:
@@ -104,13 +104,10 @@ def inception_features(network: nn.Module, images_BHWC: Tensor) -> JudgeOutput:
 
 
 def _dataset_classifier(artefact: "Artefact") -> Judge:
-    from safetensors.torch import load_file
-
-    facts = artefact.read_json("classifier.json")
+    facts = artefact.read_json("classifier.json", dict)
     size, channels = facts["size"], facts.get("channels", 3)
     height, width = (size, size) if isinstance(size, int) else size
-    network = build_classifier(len(facts["classes"]), channels)
-    network.load_state_dict(load_file(str(artefact.weights())))
+    network = restored(lambda told: build_classifier(len(told["classes"]), channels), facts, artefact.weights())
     network.eval()
     return Judge(
         f"classifier {artefact.short}",
@@ -170,7 +167,7 @@ def _encoder(source: "Artefact | str", name: str, weights: Path | None = None) -
     """Mean patch tokens of an encoder."""
     if isinstance(source, str) and source.partition(":")[0] == "pixels":
         raise UserError("--judges pixels judges nothing; give a classifier, inception or an encoder")
-    channels = 3 if isinstance(source, str) else len(source.read_json("encoder.json")["mean"])
+    channels = 3 if isinstance(source, str) else len(source.read_json("encoder.json", dict)["mean"])
     encoder = load_encoder(source, image_size=(64, 64), channels=channels, weights=weights)
 
     def mean_token(images_BHWC: Tensor) -> JudgeOutput:

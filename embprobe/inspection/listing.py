@@ -113,7 +113,7 @@ def _short(value: Json) -> str:
 def show_tables(artefact: Artefact) -> None:
     """The comparison table of a report, on stderr."""
     if artefact.stage == "report" and artefact.has("table.json"):
-        table = artefact.read_json("table.json")
+        table = artefact.read_json("table.json", dict)
         console.print_table(table["headers"], table["rows"], to_stderr=True)
 
 

@@ -3,13 +3,17 @@
 import pickle
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from embprobe.errors import UserError
+from embprobe.errors import DamagedError, UserError
+from embprobe.store import Json
 
+Network = TypeVar("Network", bound=nn.Module)
 IGNORED_KEYS = ("head", "fc_norm", "decoder", "mask_token", "predictor", "attn_pool")  # patch tokens don't need them
 WRAPPERS = (
     "target_encoder",
@@ -101,3 +105,28 @@ def _as_timm_names_them(network: nn.Module, state: dict[str, Tensor]) -> dict[st
     """Official names and shapes as timm has them, by the model family's own filter, where it has one."""
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     return state if convert is None else dict(convert(dict(state), network))
+
+
+# ---- of artefacts, which can come from anyone
+
+
+def built(build: Callable[[Json], Network], facts: Json, path: Path) -> Network:
+    """The network that an artefact tells of beside the weights at `path`. Raises DamagedError where it can't be one."""
+    try:
+        if any(isinstance(n, int) and n > path.stat().st_size for n in facts.values()):
+            raise ValueError("larger than its weights")
+        return build(facts)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise DamagedError(f"what {path.parent} tells of its network can't be ({error}); no stage wrote it") from None
+
+
+def restored(build: Callable[[Json], Network], facts: Json, path: Path) -> Network:
+    """The same with its weights. Raises DamagedError where they are not its own."""
+    from safetensors.torch import load_file
+
+    network = built(build, facts, path)
+    try:
+        network.load_state_dict(load_file(str(path)))
+    except RuntimeError:
+        raise DamagedError(f"{path} holds the weights of another network; no stage wrote it so") from None
+    return network

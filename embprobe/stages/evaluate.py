@@ -87,12 +87,15 @@ class Evaluate(Stage):
 
     def run(self, out: Artefact) -> None:
         *judged, without = self.measured
-        reports, alone = [part.read_json("figures.json") for part in judged], without.read_json("figures.json")
+        reports, alone = (
+            [part.read_json("figures.json", dict) for part in judged],
+            without.read_json("figures.json", dict),
+        )
         given = [report["name"] for report in reports]
         for report, part in zip(reports, judged, strict=True):
             if given.count(report["name"]) > 1:  # two weights files of one architecture
                 report["name"] += f" {part.short[:6]}"
-        copies = judged[0].read_json("copies.json") | without.read_json("copies.json")
+        copies = judged[0].read_json("copies.json", dict) | without.read_json("copies.json", dict)
         copies = {space: copies[space] for space in ("pixels", "judge", "latents") if space in copies}
         protocol = self.protocol(reports[0])
         out.write_json(

@@ -71,7 +71,7 @@ class Measure(Stage):
 
     def check(self) -> None:
         if isinstance(self.judge, Artefact) and self.judge.stage == "classify":
-            asked, known = Images(self.reference).classes, self.judge.read_json("classifier.json")["classes"]
+            asked, known = Images(self.reference).classes, self.judge.read_json("classifier.json", dict)["classes"]
             if asked != known:
                 raise UserError(
                     f"judge {self.judge.short} knows the classes {', '.join(known[:3])}…, the reference has others; "

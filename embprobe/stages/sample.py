@@ -144,17 +144,19 @@ class Sample(Stage):
 
     def normalised(self, denoiser: Denoiser, device: str) -> "Callable[[range, Tensor | None], Tensor]":
         """What draws normalised latents (B,d,*grid) of some rows with their labels."""
-        from safetensors.torch import load_file
-
         from embprobe import diffusion, signals
         from embprobe.nn.denoiser import DenoiserConfig, build_denoiser
+        from embprobe.nn.weights import restored
 
         shape = (denoiser.latents.channels, *denoiser.latents.grid)
         if self.sampler == "gaussian":
             return lambda rows, label: diffusion.noise_blocks(self.seed, rows.start, len(rows), shape)
-        config = DenoiserConfig.of(denoiser.facts["network"])
-        network = build_denoiser(config)
-        network.load_state_dict(load_file(denoiser.weights(None if self.milestone is None else int(self.milestone))))
+        facts, path = (
+            denoiser.facts["network"],
+            denoiser.weights(None if self.milestone is None else int(self.milestone)),
+        )
+        network = restored(lambda told: build_denoiser(DenoiserConfig.of(told)), facts, path)
+        config = DenoiserConfig.of(facts)
         network.to(device).eval()
         low, high = self.guidance_interval
 
@@ -180,14 +182,13 @@ class Sample(Stage):
     def decode(self, decoder: Decoder, latents: Array, out: Artefact, device: str) -> Array:
         """Writes `images` u8 (count,H,W,C)."""
         import torch
-        from safetensors.torch import load_file
 
         from embprobe.nn.decoder import PixelDecoder
+        from embprobe.nn.weights import restored
         from embprobe.pixels import to_u8
 
         facts = decoder.facts["network"]
-        network = PixelDecoder(**facts)
-        network.load_state_dict(load_file(decoder.weights()))
+        network = restored(lambda told: PixelDecoder(**told), facts, decoder.weights())
         network.to(device).eval()
         shape = (self.count, *network.size, facts["out_channels"])
         array = out.create("images", shape, "uint8", chunk_rows=CHUNK_ROWS, kind="images")

@@ -92,8 +92,8 @@ class Artefact:
         """Spec, outputs, metrics, events, versions, host, time and memory, as committed. Raises UserError, DamagedError."""
         if self._manifest is None:
             try:
-                self._manifest = trust.manifest(self.path / MANIFEST, self.path / MANIFEST_SUM)
-            except FileNotFoundError:
+                self._manifest = self.own(trust.manifest(self.path / MANIFEST, self.path / MANIFEST_SUM))
+            except (FileNotFoundError, NotADirectoryError):
                 raise UserError(
                     f"{self.stage} {self.short} isn't finished; run its command again to continue it"
                 ) from None
@@ -113,12 +113,17 @@ class Artefact:
             return {"spec": self.question.spec(), "options": self.question.options(), "inputs": named}
         try:
             known = self.manifest if self.complete else trust.request(self.path / SPEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             where = "" if self.path.exists() else f"; copy it to {self.root}, or make it again"
             raise DamagedError(f"{self.path / SPEC} is missing{where}") from None
-        if known["spec"]["stage"] != self.stage or fingerprint(known["spec"]) != self.fingerprint:
-            raise DamagedError(f"{self.path} holds the answer to another question than its name says")
+        self.own(known)
         return {key: known[key] for key in trust.REQUEST}
+
+    def own(self, told: dict[str, Json]) -> dict[str, Json]:
+        """What its files tell, if of the question that its name says. Raises DamagedError."""
+        if (told["spec"]["stage"], fingerprint(told["spec"])) != (self.stage, self.fingerprint):
+            raise DamagedError(f"{self.path} holds the answer to another question than its name says")
+        return told
 
     @property
     def spec(self) -> Json:
@@ -166,9 +171,9 @@ class Artefact:
             raise UserError(f"{self.stage} {self.short} has no {name}")
         return Array(self.folder, name)
 
-    def read_json(self, name: str) -> Json:
-        """A JSON file's value."""
-        return trust.parsed(self.folder.read(name), self.path / name)
+    def read_json(self, name: str, kind: type = object) -> Json:
+        """A JSON file's value. Raises DamagedError, also for one that is not of this kind."""
+        return trust.parsed(self.folder.read(name), self.path / name, kind)
 
     def read_lines(self, name: str) -> list[Json]:
         """The values of a JSON-lines file."""
@@ -177,7 +182,7 @@ class Artefact:
 
     def weights(self, step: int | None = None) -> Path:
         """The checked file of the final weights, or of a milestone's."""
-        return self.folder.local(WEIGHTS if step is None else milestone_name(step))
+        return trust.tensors(self.folder.local(WEIGHTS if step is None else milestone_name(step)))
 
     def milestones(self) -> list[int]:
         """Steps at which it keeps weights."""

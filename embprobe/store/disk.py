@@ -10,6 +10,7 @@ from embprobe.errors import DamagedError
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 END = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe without a writer would wait for ever
+MOST = 1 << 40  # bytes of a file that is copied
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)  # file systems that can't flush a folder
 
 
@@ -86,13 +87,18 @@ def make_folder(path: Path) -> bool:
     try:
         path.mkdir()
     except FileExistsError:
+        if not path.is_dir():
+            raise DamagedError(f"{path} is no folder, and should be one; remove it") from None
         return False
     return True
 
 
 def rename(path: Path, target: Path) -> None:
-    """Moves a file or folder, over what is there."""
-    path.rename(target)
+    """Moves a file or folder, over what is there. Raises DamagedError for a folder in a file's place."""
+    try:
+        path.rename(target)
+    except IsADirectoryError:
+        raise DamagedError(f"{target} is a folder, and should be a file; remove it") from None
 
 
 def link(path: Path, target: Path) -> None:
@@ -102,7 +108,7 @@ def link(path: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        create(target, path.read_bytes())
+        create(target, read(path, MOST))
 
 
 def point(path: Path, target: Path) -> None:
@@ -116,16 +122,16 @@ def unlink(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a folder and all in it; links are removed, not followed."""
+    """Removes a folder and all in it, or what stands in its place; links are removed, not followed."""
     try:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            unlink(path)
+            return
         entries = list(os.scandir(path))
     except FileNotFoundError:
         return
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(Path(entry.path))
-        else:
-            unlink(Path(entry.path))
+        remove_tree(Path(entry.path))
     remove_folder(path)
 
 

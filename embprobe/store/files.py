@@ -19,6 +19,7 @@ from embprobe.store.trust import Json
 CHECKSUMS = "checksums.xxh128"  # one line a file, as xxh128sum prints and checks them
 BESIDE = ".tmp"  # where files are until they are whole; what a kill leaves is all in here
 MOST = 1 << 28  # bytes of a file that is read at once
+HOLES = 1000  # bytes for each that is on the disk, in a file that would take for ever to read
 SETTLE_SECONDS = 2.0  # the most that a power cut takes back
 
 _numbers = count()
@@ -261,11 +262,14 @@ def digest(data: "bytes | memoryview") -> str:
 
 
 def file_digest(path: Path) -> str:
-    """xxh3-128 of a plain file's bytes, read in blocks. Raises DamagedError where it is no plain file."""
+    """xxh3-128 of a plain file's bytes, read in blocks. Raises DamagedError where it is no plain file, or all holes."""
     import xxhash
 
     state = xxhash.xxh3_128()
     with os.fdopen(disk.open_plain(path), "rb") as file:
+        held = os.fstat(file.fileno())
+        if held.st_size > MOST and held.st_blocks * 512 * HOLES < held.st_size:
+            raise DamagedError(f"{path} has {held.st_size:,} bytes, nearly all of them holes; embprobe writes none")
         while block := file.read(1 << 22):
             state.update(block)
             signals.check()

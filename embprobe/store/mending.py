@@ -11,7 +11,6 @@ from embprobe.store import disk, trust
 from embprobe.store.array import GROUP
 from embprobe.store.artefact import MANIFEST, MANIFEST_SUM, SPEC, Artefact
 from embprobe.store.files import CHECKSUMS, Folder, as_json, digest, file_digest
-from embprobe.store.hashes import fingerprint
 from embprobe.store.log import FILE as LOG
 from embprobe.store.log import MOST as LOG_MOST
 from embprobe.store.trust import Json
@@ -53,7 +52,7 @@ def examine(artefact: Artefact) -> Found:
     """Compares every file with its checksum, the checksums with the manifest, and the manifest with its own."""
     path, damaged = artefact.path, []
     try:
-        manifest: dict[str, Json] | None = trust.manifest(path / MANIFEST, path / MANIFEST_SUM)
+        manifest: dict[str, Json] | None = artefact.own(trust.manifest(path / MANIFEST, path / MANIFEST_SUM))
         if not (path / MANIFEST_SUM).exists():
             damaged.append(MANIFEST_SUM)
     except (DamagedError, FileNotFoundError):
@@ -90,7 +89,10 @@ def _listed(folder: Folder, manifest: dict[str, Json] | None) -> tuple[dict[str,
     """The checksums; where their file is damaged, as the manifest vouches for them, if any reading of it fits."""
     if manifest is None or folder.digest == manifest["checksums"]:
         return folder.sums, manifest is not None and not folder.refused
-    there = {name: file_digest(folder.path / name) for name in _files(folder.path)}
+    there: dict[str, str] = {}
+    for name in _files(folder.path):
+        with suppress(DamagedError):
+            there[name] = file_digest(folder.path / name)
     for sums in (there | folder.sums, there):
         text = "".join(f"{value}  {name}\n" for name, value in sorted(sums.items()))
         if digest(text.encode()) == manifest["checksums"]:
@@ -116,9 +118,7 @@ def asked(artefact: Artefact) -> dict[str, Json]:
         return artefact.request()
     except DamagedError:
         with suppress(OSError, DamagedError):
-            told = trust.request(artefact.path / SPEC)
-            if fingerprint(told["spec"]) == artefact.fingerprint:
-                return told
+            return artefact.own(trust.request(artefact.path / SPEC))
         raise
 
 
@@ -142,6 +142,9 @@ def mend(artefact: Artefact, make_again: Callable[[Artefact], None], *, anew: bo
     from nothing, for what can't be made alone.
     """
     with artefact.locked(doing="mended"):
+        for name in (ANEW, SCRATCH):
+            if (artefact.path / name).is_symlink() or not (artefact.path / name).is_dir():
+                disk.unlink(artefact.path / name)
         found = examine(artefact)
         easy = {SPEC, MANIFEST_SUM, CHECKSUMS} if found.exact else set()
         hard = [name for name in found.damaged if name not in easy]
@@ -185,24 +188,27 @@ def _install(artefact: Artefact, again: Artefact, found: Found) -> Mended:
     new, own = Folder(again.path).sums, Folder(artefact.path)
     unlike = [name for name, value in new.items() if found.sums.get(name) != value]
     mended = Mended([n for n in found.damaged if n in new], [n for n in unlike if n in found.sums])
-    mended.kept = [n for n in found.damaged if n not in new and n not in FIXED]
+    anew = again.path.name == ANEW
+    whole = {n: value for n, value in found.sums.items() if found.exact and n not in found.damaged}
+    known = whole | new if anew else found.sums | new  # a name may be damaged too
+    mended.kept = [n for n in found.damaged if n in known and n not in new]
     for name in dict.fromkeys([*mended.remade, *unlike]):
         own.take(again.path / name, name)
     own.settle()
-    log_too = LOG in found.damaged and again.path.name == ANEW
-    if found.manifest is not None and found.exact and not unlike and not log_too:
+    log_too = LOG in found.damaged and anew
+    if found.manifest is not None and found.exact and known == found.sums and not log_too:
         mended.kept += [LOG] if LOG in found.damaged else []
         _describe_again(artefact, found)
         return mended
     own.take(again.path / LOG, LOG)
-    own.sums = found.sums | new
+    own.sums = known
     facts = {"files": len(own.sums), "bytes": sum(_size(artefact.path / name) for name in own.sums)}
     manifest = trust.manifest(again.path / MANIFEST, again.path / MANIFEST_SUM) | facts | {"checksums": own.save()}
     own.place(SPEC, as_json({key: manifest[key] for key in trust.REQUEST}))
     own.place(MANIFEST_SUM, trust.sum_of(as_json(manifest), MANIFEST))
     own.place(MANIFEST, as_json(manifest))
     own.sweep()
-    if not found.exact:  # files that nothing vouches for
+    if anew or not found.exact:  # files that nothing vouches for
         mended.kept += [name for name in _files(artefact.path) if name not in own.sums]
     return mended
 

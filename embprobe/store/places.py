@@ -18,7 +18,7 @@ def others(root: Path) -> list[Path]:
     except (OSError, DamagedError):
         return []
     found = [Path(os.path.normpath(root / line)) for line in text.split("\n") if line.strip() and "\0" not in line]
-    return [path for path in dict.fromkeys(found) if path != root and path.is_dir()]
+    return [path for path in dict.fromkeys(found) if path != root and _is_folder(path)]
 
 
 def home(root: Path, stage: str, fingerprint: str) -> Path:
@@ -26,7 +26,7 @@ def home(root: Path, stage: str, fingerprint: str) -> Path:
     inside = Path(stage, fingerprint)
     if (root / inside).is_dir():
         return root
-    return next((other for other in others(root) if (other / inside).is_dir()), root)
+    return next((other for other in others(root) if _is_folder(other / inside)), root)
 
 
 def acquaint(root: Path, other: Path) -> None:
@@ -39,3 +39,10 @@ def acquaint(root: Path, other: Path) -> None:
                 disk.append(one / FILE, line.encode(errors="surrogateescape"))
             disk.sync(one / FILE)
             disk.sync(one)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, a folder that others may not see
+        return False

@@ -53,7 +53,11 @@ class Store:
         for stage in stages:
             if (self.root / stage).is_dir():
                 entries = os.scandir(self.root / stage)
-                paths += [Path(e.path) for e in entries if trust.FINGERPRINT.fullmatch(e.name) and not e.is_symlink()]
+                paths += [
+                    Path(e.path)
+                    for e in entries
+                    if trust.FINGERPRINT.fullmatch(e.name) and e.is_dir(follow_symlinks=False)
+                ]
         return paths
 
     def lookup(self, word: str) -> Artefact | None:
@@ -69,18 +73,19 @@ class Store:
         if re.fullmatch(r"[0-9a-f]{6,32}", word):
             for root in (self.root, *places.others(self.root)):
                 folders = [p for p in root.glob(f"*/{word}*") if trust.FINGERPRINT.fullmatch(p.name)]
-                folders = [p for p in folders if p.parent.name != ALIASES and not p.is_symlink()]
+                folders = [p for p in folders if p.parent.name != ALIASES and p.is_dir() and not p.is_symlink()]
                 if len(folders) > 1:
                     listed = ", ".join(f"{p.parent.name} {p.name[:12]}" for p in folders)
                     raise UserError(f"{word} fits {len(folders)} artefacts ({listed}); give more digits")
                 if folders:
                     return Artefact(root, folders[0].parent.name, folders[0].name)
         try:
-            path = Path(word).resolve()
-            named = trust.STAGE.fullmatch(path.parent.name) and trust.FINGERPRINT.fullmatch(path.name)
-            return Artefact(path.parent.parent, path.parent.name, path.name) if named and path.is_dir() else None
+            for path in (Path(word).absolute(), Path(word).resolve()):  # a link to an artefact serves as well
+                if trust.STAGE.fullmatch(path.parent.name) and trust.FINGERPRINT.fullmatch(path.name) and path.is_dir():
+                    return Artefact(path.parent.parent, path.parent.name, path.name)
         except (OSError, ValueError, RuntimeError):  # too long, a circle of links: no path
-            return None
+            pass
+        return None
 
     def target(self, alias: str) -> tuple[str, str] | None:
         """Stage and fingerprint that an alias stands for; it is a link inside the store, or none."""

@@ -14,6 +14,7 @@ Json = Any  # Any: what json.loads returns: None, bool, int, float, str, list or
 
 Identity = tuple[int, int, int]  # of a file, which changes when the file does
 MOST = 64 << 20  # bytes of a file that describes others
+DEEPEST = 40  # levels of values in values, in a file that describes others
 PART = re.compile(r"[^\x00-\x1f\x7f/\\]{1,255}")
 STAGE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
@@ -42,12 +43,30 @@ def ledger(data: bytes) -> tuple[dict[str, str], list[str]]:
 # ---- JSON
 
 
-def parsed(data: bytes, path: Path) -> Json:
-    """The value of a JSON file's bytes. Raises DamagedError."""
+class Told(dict[str, Json]):
+    """An object of a JSON file. Raises DamagedError for a key that it does not have."""
+
+    path: Path
+
+    def __missing__(self, key: str) -> Json:
+        raise DamagedError(f"{self.path} tells of no {key!r}; embprobe would not have written it so")
+
+
+def parsed(data: bytes, path: Path, kind: type = object) -> Json:
+    """The value of a JSON file's bytes, of this kind. Raises DamagedError."""
+
+    def told(value: dict[str, Json]) -> Told:
+        found = Told(value)
+        found.path = path
+        return found
+
     try:
-        return json.loads(data)
+        value = json.loads(data, object_hook=told)
     except (ValueError, RecursionError):
         raise DamagedError(f"{path} is no JSON any more") from None
+    if not isinstance(value, kind):
+        raise DamagedError(f"{path} holds no {kind.__name__}; embprobe would not have written it so")
+    return value
 
 
 def json_rows(data: bytes) -> list[dict[str, Json]]:
@@ -81,22 +100,47 @@ REQUEST: dict[str, Callable[[Json], object]] = {
 }
 MANIFEST: dict[str, Callable[[Json], object]] = REQUEST | {
     "metrics": lambda v: isinstance(v, dict),
-    "files": lambda v: isinstance(v, int),
-    "bytes": lambda v: isinstance(v, int),
+    "files": lambda v: _is_number(v),
+    "bytes": lambda v: _is_number(v),
     "checksums": lambda v: isinstance(v, str) and FINGERPRINT.fullmatch(v),
-    "seconds": lambda v: isinstance(v, (int, float)),
-    "peak_bytes": lambda v: isinstance(v, (int, float)),
+    "seconds": lambda v: _is_number(v),
+    "peak_bytes": lambda v: _is_number(v),
     "finished": lambda v: isinstance(v, str),
     "host": lambda v: isinstance(v, str),
     "versions": lambda v: isinstance(v, dict),
 }
 
 
+PERHAPS: dict[str, Callable[[Json], object]] = {
+    "events": lambda v: isinstance(v, list) and all(isinstance(event, dict) for event in v),
+    "work": lambda v: _is_number(v),
+    "log": lambda v: isinstance(v, str) and FINGERPRINT.fullmatch(v),
+}
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < 1e18
+
+
+def _is_flat(value: Json, levels: int) -> bool:
+    """Whether values in values go no deeper than that."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_flat(v, levels - 1) for v in inner)
+
+
+def _is_strict(value: Json) -> bool:
+    """Whether it can be written again as every reader takes it: numbers that JSON has, text that is Unicode."""
+    try:
+        return bool(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError:
+        return False
+
+
 def checked(value: Json, schema: dict[str, Callable[[Json], object]], path: Path) -> dict[str, Json]:
     """The value, which has all that it must. Raises DamagedError."""
-    if not isinstance(value, dict):
-        raise DamagedError(f"{path} holds no object")
-    for key, fits in schema.items():
+    if not isinstance(value, dict) or not _is_flat(value, DEEPEST) or not _is_strict(value):
+        raise DamagedError(f"{path} holds no object that could be its own")
+    for key, fits in (schema | {k: fits for k, fits in PERHAPS.items() if k in value}).items():
         if key not in value or not fits(value[key]):
             raise DamagedError(f"{path} has no `{key}` that could be one")
     return value
@@ -135,3 +179,14 @@ def sum_of(data: bytes, name: str) -> bytes:
     import xxhash
 
     return f"{xxhash.xxh3_128_hexdigest(data)}  {name}\n".encode()
+
+
+def tensors(path: Path) -> Path:
+    """A file that holds tensors, as its header tells. Raises DamagedError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "np"):
+            return path
+    except SafetensorError as error:
+        raise DamagedError(f"{path} holds no tensors ({error}); it was not made by embprobe") from None

@@ -36,7 +36,7 @@ class Evaluation(View):
     @cached_property
     def results(self) -> Json:
         """metrics.json."""
-        return self.artefact.read_json("metrics.json")
+        return self.artefact.read_json("metrics.json", dict)
 
     @property
     def judges(self) -> dict[str, Json]:
@@ -71,5 +71,5 @@ class Probing(View):
     @cached_property
     def results(self) -> dict[str, Json]:
         """probe.json: `linear`, `knn`, `pixel_r2`, `factors` where they could be read, and the protocol."""
-        results: dict[str, Json] = self.artefact.read_json("probe.json")
+        results: dict[str, Json] = self.artefact.read_json("probe.json", dict)
         return results

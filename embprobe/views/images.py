@@ -67,7 +67,7 @@ class Images(View):
     @cached_property
     def classes(self) -> list[str]:
         """Names of the classes, sorted; empty for an unlabelled set."""
-        return list(self.artefact.read_json("classes.json")) if self.artefact.has("classes.json") else []
+        return list(self.artefact.read_json("classes.json", list)) if self.artefact.has("classes.json") else []
 
     @property
     def keys(self) -> list[str]:
@@ -79,7 +79,7 @@ class Images(View):
         """Values (N,F) of the factors that scenes were drawn from, and what each is; None for photographs."""
         if not self.artefact.has("factors"):
             return None
-        return self.artefact.array("factors").read(), self.artefact.read_json("factors.json")
+        return self.artefact.array("factors").read(), self.artefact.read_json("factors.json", list)
 
     def count(self, split: str) -> int:
         """How many images a split holds, from the manifest."""

@@ -26,7 +26,7 @@ class Denoiser(View):
     @cached_property
     def facts(self) -> Json:
         """denoiser.json: network, scale of the latents, classes and their shares."""
-        return self.artefact.read_json("denoiser.json")
+        return self.artefact.read_json("denoiser.json", dict)
 
     @property
     def steps(self) -> int:
@@ -89,7 +89,7 @@ class Decoder(View):
     @cached_property
     def facts(self) -> Json:
         """decoder.json: the network, and the scale of the latents."""
-        return self.artefact.read_json("decoder.json")
+        return self.artefact.read_json("decoder.json", dict)
 
     def weights(self) -> Path:
         return self.artefact.weights()
@@ -157,7 +157,7 @@ class Samples(View):
 
     @property
     def classes(self) -> list[str]:
-        return list(self.artefact.read_json("classes.json")) if self.artefact.has("classes.json") else []
+        return list(self.artefact.read_json("classes.json", list)) if self.artefact.has("classes.json") else []
 
     @property
     def milestone(self) -> int | None:

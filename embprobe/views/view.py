@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from embprobe.errors import UserError
+from embprobe.errors import DamagedError, UserError
 from embprobe.store import Artefact
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ class View:
 
     def _source(self, option: str) -> Artefact:
         """The artefact that was given as this option."""
-        return self.artefact.inputs[option]
+        inputs = self.artefact.inputs
+        if option not in inputs:
+            raise DamagedError(f"{self.artefact.path} tells of no {option} that it was made from")
+        return inputs[option]
 
 
 def evenly(rows: "np.ndarray", count: int) -> "np.ndarray":

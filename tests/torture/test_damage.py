@@ -1,0 +1,40 @@
+"""Slices of the studies of damage and of hostile stores; that there is enough of both."""
+
+import pytest
+
+from tests.torture import damage, hostile
+from tests.torture.standing import Standing, standing
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Standing:
+    return standing(tmp_path_factory.mktemp("torture"))
+
+
+def test_there_are_hundreds_of_damages_of_every_kind(here: Standing) -> None:
+    cases = damage.cases(here, 0)
+    assert len(cases) >= 500
+    wounds = [case[0] for case in cases if len(case) == 1]
+    stages = {name for name in here.names if name != "pictures"}
+    assert {w.where for w in wounds} >= stages
+    assert {w.kind for w in wounds} >= {*damage.EVERY, "deleted", "swapped"}
+    assert sum(len(case) == 2 and case[0] != "source" for case in cases) >= 50
+    assert {case[1] for case in cases if case[0] == "unfinished"} == stages
+
+
+def test_there_are_hundreds_of_hostile_stores() -> None:
+    cases = hostile.cases(0)
+    assert len(cases) >= 200
+    assert {case[1] for case in cases if not isinstance(case, str)} == set(hostile.COMMANDS)
+
+
+def test_damage_is_named_and_mended_or_told(here: Standing) -> None:
+    found = damage.study(here.root, 12, seed=1)
+    assert found["wrong"] == []
+    assert found["counts"]["repaired bit-equal"] >= 1
+
+
+def test_hostile_stores_harm_nobody(here: Standing) -> None:
+    found = hostile.study(here.root, 60, seed=1)
+    assert found["wrong"] == []
+    assert found["trials"] == 60
