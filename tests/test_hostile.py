@@ -214,6 +214,7 @@ def test_no_bomb_takes_a_gigabyte(name: str, tmp_path: Path) -> None:
 )
 def test_where_nobody_reads(shell_line: str, code: int, told: str, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "EMBPROBE_STORE": str(tmp_path / "store")}
+    (tmp_path / "store").mkdir()
     script = f"set -o pipefail; {sys.executable} -m embprobe {shell_line}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == (code if code >= 0 else 128 - code), done.stderr

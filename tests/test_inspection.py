@@ -36,7 +36,7 @@ def test_verify_names_the_chunk_and_exits_with_3(images: Artefact, shell: Shell)
     flip(images.path / "data.zarr/images/c/1/0/0/0")
     found = shell("verify", "--store", images.root)
     assert found.code == 3 and "chunk 1 of images, rows 8 to 15" in found.err
-    assert found.lines[-1] == "embprobe: 1 damaged file; `embprobe verify --repair` makes just these again"
+    assert found.lines[-1] == "embprobe: 1 damaged file; `embprobe verify --repair` makes again what can be made again"
 
 
 def test_repair_redoes_that_chunk_alone(images: Artefact, shell: Shell) -> None:

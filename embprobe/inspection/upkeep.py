@@ -66,7 +66,7 @@ def _tell(verdict: Verdict, repair: bool, as_json: bool) -> None:
         raise DamagedError(
             f"{told} left as they are, for the reasons above"
             if repair
-            else f"{told}; `embprobe verify --repair` makes just these again"
+            else f"{told}; `embprobe verify --repair` makes again what can be made again"
         )
 
 

@@ -112,11 +112,10 @@ class Artefact:
             named = {k: [a.stage, a.fingerprint] for k, a in self.question.inputs().items()}
             return {"spec": self.question.spec(), "options": self.question.options(), "inputs": named}
         try:
-            known = self.manifest if self.complete else trust.request(self.path / SPEC)
+            known = self.manifest if self.complete else self.own(trust.request(self.path / SPEC))
         except (FileNotFoundError, NotADirectoryError):
             where = "" if self.path.exists() else f"; copy it to {self.root}, or make it again"
             raise DamagedError(f"{self.path / SPEC} is missing{where}") from None
-        self.own(known)
         return {key: known[key] for key in trust.REQUEST}
 
     def own(self, told: dict[str, Json]) -> dict[str, Json]:

@@ -37,7 +37,7 @@ class Log:
 
     def rows(self) -> list[dict[str, Json]]:
         """All rows; torn lines are left out."""
-        return trust.lines(self.data())
+        return trust.json_rows(self.data())
 
     def events(self, *names: str) -> list[dict[str, Json]]:
         """What happened, or what of these names, in order."""

@@ -81,7 +81,8 @@ def _beside(path: Path, manifest: dict[str, Json] | None) -> list[str]:
         return []
     asked = as_json({key: manifest[key] for key in trust.REQUEST})
     bad = [] if _bytes(path / SPEC, trust.MOST) == asked else [SPEC]
-    return bad if digest(_bytes(path / LOG, LOG_MOST)) == manifest.get("log") else [*bad, LOG]
+    vouched = manifest.get("log")  # not in manifests of earlier versions
+    return bad if vouched in (None, digest(_bytes(path / LOG, LOG_MOST))) else [*bad, LOG]
 
 
 def _bytes(path: Path, most: int) -> bytes:

@@ -69,7 +69,7 @@ def parsed(data: bytes, path: Path, kind: type = object) -> Json:
     return value
 
 
-def lines(data: bytes) -> list[dict[str, Json]]:
+def json_rows(data: bytes) -> list[dict[str, Json]]:
     """The objects of JSON lines; torn and foreign ones are left out."""
     rows = []
     for line in data.split(b"\n"):
@@ -124,8 +124,13 @@ def _is_number(value: Json) -> bool:
 
 def _is_flat(value: Json, levels: int) -> bool:
     """Whether values in values go no deeper than that."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_flat(v, levels - 1) for v in inner)
+    level = [value]
+    for _ in range(levels):
+        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list))]
+        level = [v for values in inner for v in values]
+        if not level:
+            return True
+    return False
 
 
 def _is_strict(value: Json) -> bool:

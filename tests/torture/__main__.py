@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.torture import crashes
+from tests.torture import crashes, damage, hostile
 from tests.torture.crashes import Job, Trial
 from tests.torture.zoo import shrink
 
@@ -48,11 +48,16 @@ if __name__ == "__main__":
     parser.add_argument("--store", type=Path, required=True, help="an empty folder")
     parser.add_argument("--kills", type=int, default=80, help="of every stage and command")
     parser.add_argument("--cuts", type=int, default=15, help="of the power, in every stage and command")
+    parser.add_argument("--damages", type=int, default=600, help="of files of every kind")
+    parser.add_argument("--traps", type=int, default=250, help="in hostile stores")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    given.store.mkdir(parents=True, exist_ok=True)
+    for part in ("kills", "damages", "traps"):
+        (given.store / part).mkdir(parents=True)
     shrink()
-    figures = kills(given.store, given.kills, given.cuts, given.seed, given.workers)
+    figures = kills(given.store / "kills", given.kills, given.cuts, given.seed, given.workers)
+    figures["damages"] = damage.study(given.store / "damages", given.damages, given.seed)
+    figures["traps"] = hostile.study(given.store / "traps", given.traps, given.seed)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
-    sys.exit(3 if figures["kills"]["wrong"] or figures["power cuts"]["wrong"] else 0)
+    sys.exit(3 if any(figures[part]["wrong"] for part in ("kills", "power cuts", "damages", "traps")) else 0)

@@ -3,7 +3,7 @@
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,12 +31,14 @@ class Job:
     points: int
 
 
-def jobs(root: Path) -> list[Job]:
-    """A job for every stage, and for each command that mends or removes."""
+def jobs(root: Path, only: Collection[str] = ()) -> list[Job]:
+    """A job for every stage, and for each command that mends or removes; or some of them."""
     zoo = Store(root / "zoo")
     names = fill(zoo)
     found = []
     for name, build in STAGES.items():
+        if only and name not in only:
+            continue
         base = copied(zoo, root / f"before {name}")
         later = list(STAGES)[list(STAGES).index(name) :]
         for artefact in {a.path: a for n, a in artefacts_in(base, names).items() if n in later}.values():
@@ -48,6 +50,8 @@ def jobs(root: Path) -> list[Job]:
         ("rm", _nothing, ("rm", "--recursive", "--yes", names["compress"][1])),
         ("gc", _litter, ("gc", "--yes")),
     ):
+        if only and name not in only:
+            continue
         base = copied(zoo, root / f"before {name}")
         prepare(artefacts_in(base, names))
         found.append(_job(root, name, base, partial(_command, words)))
