@@ -182,10 +182,13 @@ def description(meta: Json, path: Path) -> dict[str, Json]:
         shape, grid = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"]
         counts = all(type(n) is int and n >= 0 for n in shape) and all(type(n) is int and n > 0 for n in grid)
         rows = counts and len(shape) == len(grid) > 0 and [max(1, n) for n in shape[1:]] == grid[1:]
-        coded = bool(meta["codecs"]) and all(isinstance(codec["name"], str) for codec in meta["codecs"])
+        codecs = meta["codecs"]
+        coded = codecs and all(
+            isinstance(c["name"], str) and isinstance(c.get("configuration", {}), dict) for c in codecs
+        )
         if rows and coded and meta["data_type"] in DTYPES and isinstance(meta.get("attributes", {}), dict):
             return dict(meta)
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         pass
     raise DamagedError(f"{path} describes no array that embprobe writes")
 
