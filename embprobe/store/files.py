@@ -236,7 +236,7 @@ class Folder:
     def save(self) -> str:
         """Rewrites the checksums in order; returns their own digest."""
         self.settle()
-        text = "".join(f"{value}  {name}\n" for name, value in sorted(self.sums.items())).encode()
+        text = as_lines(self.sums)
         self.place(CHECKSUMS, text)
         return digest(text)
 
@@ -274,6 +274,11 @@ def file_digest(path: Path) -> str:
             state.update(block)
             signals.check()
     return state.hexdigest()
+
+
+def as_lines(sums: dict[str, str]) -> bytes:
+    """Checksums by name as xxh128sum prints them."""
+    return "".join(f"{value}  {name}\n" for name, value in sorted(sums.items())).encode()
 
 
 def as_json(value: Json) -> bytes:

@@ -3,14 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embprobe.errors import DamagedError, EmbprobeError
 from embprobe.store import disk, trust
 from embprobe.store.array import GROUP
 from embprobe.store.artefact import MANIFEST, MANIFEST_SUM, SPEC, Artefact
-from embprobe.store.files import CHECKSUMS, Folder, as_json, digest, file_digest
+from embprobe.store.files import CHECKSUMS, Folder, as_json, as_lines, digest, file_digest
 from embprobe.store.log import FILE as LOG
 from embprobe.store.log import MOST as LOG_MOST
 from embprobe.store.trust import Json
@@ -36,6 +36,7 @@ class Found:
     sums: dict[str, str]
     exact: bool  # whether `sums` are those of the manifest
     damaged: list[str]
+    foreign: bool = False  # the manifest is of another question, so that nothing here need be its own
 
 
 def is_made(artefact: Artefact) -> bool:
@@ -52,12 +53,17 @@ def examine(artefact: Artefact) -> Found:
     """Compares every file with its checksum, the checksums with the manifest, and the manifest with its own."""
     path, damaged = artefact.path, []
     try:
-        manifest: dict[str, Json] | None = artefact.own(trust.manifest(path / MANIFEST, path / MANIFEST_SUM))
+        manifest: dict[str, Json] | None = trust.manifest(path / MANIFEST, path / MANIFEST_SUM)
         if not (path / MANIFEST_SUM).exists():
             damaged.append(MANIFEST_SUM)
     except (DamagedError, FileNotFoundError):
         manifest = None
         damaged.append(MANIFEST)
+    if manifest is not None:
+        try:
+            artefact.own(manifest)
+        except DamagedError:
+            return Found(None, {}, False, [MANIFEST, CHECKSUMS], foreign=True)
     with suppress(DamagedError):
         folder = Folder(path)
         sums, exact = _listed(folder, manifest)
@@ -95,8 +101,7 @@ def _listed(folder: Folder, manifest: dict[str, Json] | None) -> tuple[dict[str,
         with suppress(DamagedError):
             there[name] = file_digest(folder.path / name)
     for sums in (there | folder.sums, there):
-        text = "".join(f"{value}  {name}\n" for name, value in sorted(sums.items()))
-        if digest(text.encode()) == manifest["checksums"]:
+        if digest(as_lines(sums)) == manifest["checksums"]:
             return sums, True
     return folder.sums, False
 
@@ -150,6 +155,8 @@ def mend(artefact: Artefact, make_again: Callable[[Artefact], None], *, anew: bo
         easy = {SPEC, MANIFEST_SUM, CHECKSUMS} if found.exact else set()
         hard = [name for name in found.damaged if name not in easy]
         leftover = next((name for name in (ANEW, SCRATCH) if (artefact.path / name).is_dir()), None)
+        if found.foreign and not anew:
+            return Mended(kept=found.damaged)
         if hard and (anew or leftover == ANEW or hard != [LOG]):
             scratch = _scratch(artefact, found, ANEW if anew else leftover or SCRATCH)
             if not scratch.complete:
@@ -158,7 +165,8 @@ def mend(artefact: Artefact, make_again: Callable[[Artefact], None], *, anew: bo
         else:
             _describe_again(artefact, found)
             mended = Mended(kept=hard)
-        mended.remade += [name for name in found.damaged if name not in mended.remade + mended.kept]
+        rest = [name for name in found.damaged if name not in mended.remade + mended.kept]
+        mended.remade += [name for name in rest if os.path.lexists(artefact.path / name)]
         for name in (ANEW, SCRATCH):
             disk.remove_tree(artefact.path / name)
         return mended
@@ -188,8 +196,13 @@ def _install(artefact: Artefact, again: Artefact, found: Found) -> Mended:
     """Moves what was made again into its place, then its checksums and manifest if any of it is new."""
     new, own = Folder(again.path).sums, Folder(artefact.path)
     unlike = [name for name, value in new.items() if found.sums.get(name) != value]
-    mended = Mended([n for n in found.damaged if n in new], [n for n in unlike if n in found.sums])
     anew = again.path.name == ANEW
+    if found.manifest is not None and not found.exact and not anew:
+        proven = [sums for sums in (found.sums | new, new) if digest(as_lines(sums)) == found.manifest["checksums"]]
+        if not proven:  # another's files, perhaps, which their own checksums fit
+            return Mended(kept=found.damaged)
+        found = replace(found, sums=proven[0], exact=True)
+    mended = Mended([n for n in found.damaged if n in new], [n for n in unlike if found.sums.get(n, new[n]) != new[n]])
     whole = {n: value for n, value in found.sums.items() if found.exact and n not in found.damaged}
     known = whole | new if anew else found.sums | new  # a name may be damaged too
     mended.kept = [n for n in found.damaged if n in known and n not in new]

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from embprobe import console
 from embprobe.errors import DamagedError
@@ -110,16 +111,25 @@ def _load_checkpoint(state: State, path: str, device: str) -> None:
 def _load_milestone(state: State, out: Artefact, device: str) -> None:
     for step in reversed(out.milestones()):
         try:
-            weights = load_file(str(out.weights(step)), device=device)
+            weights = load_weights(state.task.network, out.weights(step), device)
         except DamagedError:
             continue
-        state.task.network.load_state_dict(weights)
         if state.ema:
             state.ema.values = {k: v.clone() for k, v in weights.items()}
         state.step = step
         out.log.add(event="continued from a milestone", at=step)
         console.say(f"continuing from the milestone at step {step}; the result can differ from the first")
         return
+
+
+def load_weights(network: nn.Module, path: Path, device: str) -> dict[str, Tensor]:
+    """Gives a network the weights of a file; they too. Raises DamagedError where they are another network's."""
+    weights = load_file(str(path), device=device)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise DamagedError(f"{path} holds the weights of another network; no stage wrote it so") from None
+    return weights
 
 
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from embprobe import console, signals
@@ -161,7 +160,7 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
     """
     loop = Loop(task, config, out)
     if out.has_weights():
-        task.network.load_state_dict(load_file(str(out.weights()), device=config.device))
+        checkpoints.load_weights(task.network, out.weights(), config.device)
         task.eval()
         return
     loop.load()

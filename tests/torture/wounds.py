@@ -14,6 +14,9 @@ FIXED = ("log.jsonl", "spec.json", "manifest.json", "manifest.xxh128", "checksum
 ALONE = ("milestone", "log.jsonl", "snapshots")  # what nothing makes again alone, and a repair keeps
 
 
+STAYS = {"contents": ("manifest.json", "manifest.xxh128", "spec.json"), "answer": ("spec.json",)}  # when all else goes
+
+
 @dataclass(frozen=True)
 class Wound:
     """One damage: its kind, the kind of file, the artefact by its name in the zoo, the file (none: the whole folder)."""
@@ -137,6 +140,7 @@ def wounds(store: Store, names: Names, seed: int) -> list[Wound]:
         found += [Wound("deleted", "folder", where, f) for f in sorted(folders) if f.count("/") < 3]
         others = [w for w in files if w != where]
         found += [Wound("swapped", "artefact", where, "", 0, (w, "")) for w in rng.sample(others, 2)]
+        found += [Wound("swapped", of, where, "", 0, (rng.choice(others), "")) for of in STAYS]
     first: dict[str, Wound] = {}
     rng.shuffle(found)
     for wound in found:
@@ -157,6 +161,8 @@ def inflict(wound: Wound, store: Store, names: Names) -> bool:
     path = store.root.joinpath(*names[wound.where], wound.name)
     if wound.other is not None:
         where, name = wound.other
+        if wound.of in STAYS:
+            return inside(path, store.root.joinpath(*names[where]), STAYS[wound.of])
         return exchange(path, store.root.joinpath(*names[where], name))
     if wound.kind == "deleted":
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -184,3 +190,15 @@ def exchange(one: Path, two: Path) -> bool:
     two.rename(one)
     beside.rename(two)
     return not same
+
+
+def inside(one: Path, two: Path, stays: tuple[str, ...]) -> bool:
+    """All that two folders hold changes places, but for what stays."""
+    ours, theirs = ([p for p in folder.iterdir() if p.name not in stays] for folder in (one, two))
+    beside = one.with_name(".beside")
+    beside.mkdir()
+    for entries, target in ((ours, beside), (theirs, one), (ours, two)):
+        for entry in entries:
+            (beside if target == two else entry.parent).joinpath(entry.name).rename(target / entry.name)
+    beside.rmdir()
+    return True
