@@ -16,7 +16,7 @@ def kills(root: Path, each: int, cuts: int, seed: int, workers: int) -> dict[str
     """Figures of the kills and of the cuts of power, `each` and `cuts` of them at points of every job."""
     jobs = crashes.jobs(root)
     tasks = [("kill", n, point) for n, job in enumerate(jobs) for point in crashes.chosen(job, each, seed)]
-    tasks += [("cut", n, point) for n, job in enumerate(jobs) for point in crashes.chosen(job, cuts, seed + 1)]
+    tasks += [("cut", n, point) for n, job in enumerate(jobs) for point in crashes.chosen_late(job, cuts, seed + 1)]
     with multiprocessing.get_context("fork").Pool(workers, _know, (jobs, root, seed)) as pool:
         trials = pool.map(_trial, tasks, chunksize=4)
     kinds = [kind for kind, _, _ in tasks]

@@ -19,6 +19,9 @@ from tests.torture.zoo import STAGES, Made, artefacts_in, command, content, copi
 Names = dict[str, tuple[str, str]]
 
 
+LATE = 16  # calls before the end of a job in which it commits
+
+
 @dataclass(frozen=True)
 class Job:
     """Something done to a store, which is as `base` before."""
@@ -171,8 +174,11 @@ def cut_off(job: Job, point: int, root: Path, seed: int) -> Trial:
 
 
 def _dying(job: Job, store: Store, point: int, record: Path | None) -> int | None:
-    Layer(point, record).install()
-    return job.act(store)
+    layer = Layer(point, record)
+    layer.install()
+    code = job.act(store)
+    layer.end()
+    return code
 
 
 def _again(job: Job, point: int, store: Store) -> Trial:
@@ -206,6 +212,13 @@ def chosen(job: Job, count: int, seed: int) -> list[int]:
     """Points of a job, spread over it."""
     draw = random.Random(f"{seed} {job.name}")
     return sorted(draw.sample(range(1, job.points + 1), min(count, job.points)))
+
+
+def chosen_late(job: Job, count: int, seed: int) -> list[int]:
+    """Points of a job, half of them near its end, where it commits, and one just after it."""
+    end = range(max(1, job.points - LATE), job.points + 1)
+    late = random.Random(f"{seed} {job.name}").sample(end, min(count // 2, len(end)))
+    return sorted({*chosen(job, count - count // 2 - 1, seed), *late, job.points + 1})
 
 
 def tally(trials: list[Trial]) -> dict[str, object]:
