@@ -26,13 +26,14 @@ def study(root: Path, trials: int, seed: int) -> dict[str, Any]:  # Any: JSON
     here = standing(root)
     counts: dict[str, Counter[str]] = {}
     wrong: list[str] = []
-    for index, case in enumerate(cases(here, seed)[:trials]):
+    chosen = cases(here, seed)[:trials]
+    for index, case in enumerate(chosen):
         verdicts, faults = case_of(here, case, Random(seed + index))
         counts.setdefault(case[0].label if isinstance(case[0], Wound) else case[0], Counter()).update(verdicts)
         wrong += [f"{index} {case}: {fault}" for fault in faults]
     total: Counter[str] = sum(counts.values(), Counter())
     return {
-        "trials": min(trials, len(cases(here, seed))),
+        "trials": len(chosen),
         "counts": dict(total),
         "tracebacks": sum("traceback" in w for w in wrong),
         "wrong": wrong,
@@ -44,16 +45,18 @@ Case = tuple[Any, ...]  # Any: wounds, or the name of a case of another kind and
 
 
 def cases(here: Standing, seed: int) -> list[Case]:
-    """All trials: single wounds with every 6th a pair, unfinished artefacts, and sources that are gone or changed."""
+    """All trials: one wound of each kind, sources gone or changed, then in turn 4 wounds, 2 at once, unfinished work."""
     rng = Random(seed)
     single = [w for w in wounds(here.store, here.names, seed) if w.of != ".lock"]
     kinds = len({w.label for w in single})
     made = zoo.artefacts_in(here.store, here.names)
+    lineage = {w: [n for n, a in made.items() if n != w and a in list(made[w].lineage())] for w in made}
+    plain = {where: [w for w in single if w.where == where and w.other is None] for where in made}
     pairs: list[Case] = []
     for one in [w for w in single if w.of not in ("artefact", *STAYS)]:
-        lineage = [n for n, a in made.items() if a in list(made[one.where].lineage()) and a != made[one.where]]
-        where = rng.choice(lineage) if lineage and rng.random() < 0.5 else one.where
-        like = [w for w in single if w.where == where and w.name != one.name and w.other is None]
+        above = lineage[one.where]
+        where = rng.choice(above) if above and rng.random() < 0.5 else one.where
+        like = [w for w in plain[where] if w.name != one.name]
         if one.other is None and like:
             pairs.append((one, rng.choice(like)))
     rest: list[Case] = [(w,) for w in single[kinds:]]

@@ -37,7 +37,7 @@ def test_there_are_hundreds_of_hostile_stores() -> None:
 
 
 def test_damage_is_named_and_mended_or_told(here: Standing) -> None:
-    found = damage.study(here.root, 16, seed=1)
+    found = damage.study(here.root, 12, seed=1)
     assert found["wrong"] == []
     assert found["counts"]["repaired bit-equal"] >= 1
 
