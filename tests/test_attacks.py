@@ -126,6 +126,32 @@ def test_a_repair_exports_nothing(copy: Store, shell: Shell, victim: Path) -> No
     assert intact(victim)
 
 
+@pytest.mark.parametrize("command", [["gc", "--yes"], ["rm", "--yes", "--recursive"], ["ingest"]])
+@pytest.mark.parametrize("folder", ["names", "ingest"])
+def test_folders_of_a_store_that_are_links_are_left_alone(
+    images: Artefact, shell: Shell, victim: Path, command: list[str], folder: str
+) -> None:
+    other = Store(Path(shutil.copytree(images.root, victim / "store")))
+    other.name("mine", other[images.short])
+    for litter in (
+        other.root / "names" / ".profile",
+        other[images.short].path / ".tmp",
+        other.root / f"ingest/.removed-{'0' * 32}",
+    ):
+        litter.mkdir()
+        (litter / "x").write_text("x")
+    (other.root / "names" / ".x.1").symlink_to("../ingest/gone")
+    before = sorted(p for p in victim.rglob("*"))
+    shutil.rmtree(images.root / folder, ignore_errors=True)
+    (images.root / folder).symlink_to(other.root / folder)
+    words = {"rm": [images.short], "ingest": ["--source", "planted", "--count", 21, "--size", 16, "--name", "mine"]}
+    done = shell(*command, *words.get(command[0], []), "--store", images.root)
+    assert sorted(p for p in victim.rglob("*")) == before
+    assert "Traceback" not in done.err and done.code in (0, 2, 3)
+    (victim / "store").rename(victim.parent / "away")
+    assert intact(victim)
+
+
 # ---- 4: a part that is not there is not a part that never was
 
 

@@ -12,7 +12,7 @@ from embprobe.store import disk, mending, places
 from embprobe.store.artefact import CHECKPOINTS, LOCK, Artefact
 from embprobe.store.files import BESIDE, Folder
 from embprobe.store.lock import Lock
-from embprobe.store.store import ALIASES, Store
+from embprobe.store.store import Store
 
 GONE = ".removed-"  # in front of a fingerprint: no artefact any more, its files are being removed
 
@@ -114,15 +114,18 @@ def litter(store: Store) -> Iterator[Litter]:
     """What kills left behind, and requests of which nothing was ever made; nothing that a result or a retry needs."""
     for path in store.folders():
         signals.check()
+        if path.parent.is_symlink():
+            continue  # of another store
         artefact = Artefact(store.root, path.parent.name, path.name)
         yield from (Litter(p, why, artefact) for p, why in _left_in(artefact))
-    for stage in sorted({path.parent for path in store.root.glob(f"*/{GONE}*")}):
-        yield from (Litter(p, "removal cut short", None) for p in sorted(stage.glob(f"{GONE}*")) if not p.is_symlink())
-    for link in sorted((store.root / ALIASES).glob("*")):
+    gone = (p for p in sorted(store.root.glob(f"*/{GONE}*")) if not p.parent.is_symlink() and not p.is_symlink())
+    yield from (Litter(path, "removal cut short", None) for path in gone)
+    for link in store.alias_links():
         target = store.target(link.name)
-        if link.is_symlink() and (target is None or not places.home(store.root, *target).joinpath(*target).is_dir()):
+        if target is None or not places.home(store.root, *target).joinpath(*target).is_dir():
             yield Litter(link, "names nothing that is there", None)
-    yield from (Litter(p, "half-made name", None) for p in sorted((store.root / ALIASES).glob(".*")))
+        elif link.name.startswith("."):
+            yield Litter(link, "half-made name", None)
 
 
 def _left_in(artefact: Artefact) -> Iterator[tuple[Path, str]]:

@@ -89,6 +89,8 @@ class Store:
 
     def target(self, alias: str) -> tuple[str, str] | None:
         """Stage and fingerprint that an alias stands for; it is a link inside the store, or none."""
+        if (self.root / ALIASES).is_symlink():
+            return None
         try:
             found = TARGET.fullmatch(str((self.root / ALIASES / alias).readlink()))
         except OSError:
@@ -128,12 +130,15 @@ class Store:
 
     def names(self) -> list[tuple[str, Artefact]]:
         """Aliases and what they name, whether it is there or not."""
-        try:
-            links = sorted(entry.name for entry in os.scandir(self.root / ALIASES))
-        except OSError:
-            return []
-        targets = [(name, self.target(name)) for name in links]
+        targets = [(link.name, self.target(link.name)) for link in self.alias_links()]
         return [(name, Artefact(places.home(self.root, *t), *t)) for name, t in targets if t]
+
+    def alias_links(self) -> list[Path]:
+        """The links in the folder of aliases, half-made ones too; none if that is a link itself."""
+        folder = self.root / ALIASES
+        if folder.is_symlink() or not folder.is_dir():
+            return []
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_symlink())
 
     @staticmethod
     def check_name(alias: str) -> None:
@@ -148,6 +153,8 @@ class Store:
         """Gives an artefact a name; one used before moves, and it is said."""
         self.check_name(alias)
         link, target = self.root / ALIASES / alias, Path("..", artefact.stage, artefact.fingerprint)
+        if link.parent.is_symlink():
+            raise DamagedError(f"{link.parent} is a link; remove it, and give the name again")
         known = self.target(alias)
         if known == (artefact.stage, artefact.fingerprint):
             return
