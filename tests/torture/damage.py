@@ -101,6 +101,9 @@ def trial(here: Standing, case: Sequence[Wound], rng: Random) -> tuple[list[str]
     ]
     end = zoo.forked(zoo.command("verify", "--repair", "--json", "--store", store.root))
     faults += proper(end, "repair")
+    if end.code == 0 and "differs from the first" in end.said and {"weights", "milestone"} <= {w.of for w in case}:
+        again = zoo.forked(zoo.command("verify", "--store", store.root))  # trained on from an earlier milestone
+        return [*verdicts, "repaired, and told that it differs"], faults + ([again.said[-300:]] if again.code else [])
     if end.code == 0:
         return [*verdicts, "repaired bit-equal"], faults + equal(here, store, "repair", case)
     kept = {
