@@ -1,22 +1,38 @@
 """Slices of the studies of damage and of hostile stores; that there is enough of both."""
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from embprobe.stages import extract, features, ingest, sample
+from embprobe.training import engine
 from tests.torture import damage, hostile
 from tests.torture.standing import Standing, standing
 from tests.torture.wounds import EVERY
+
+SHRUNK = {
+    ingest: ("CHUNK_BYTES",),
+    extract: ("CHUNK_BYTES",),
+    sample: ("CHUNK_ROWS",),
+    features: ("CHUNK_ROWS", "BATCH"),
+    engine: ("CHECKPOINT_SECONDS",),
+}
 
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Standing]:
     """In a folder that others may read, unlike pytest's: a part of the study is done as somebody else."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for module, names in SHRUNK.items():  # as they are, to be so again for other tests
+            for name in names:
+                patch.setattr(module, name, getattr(module, name))
+        patch.setenv("XDG_CACHE_HOME", str(Path(folder) / "cache"))
         Path(folder).chmod(0o755)
         yield standing(Path(folder))
+        gc.unfreeze()
 
 
 def test_there_are_hundreds_of_damages_of_every_kind(here: Standing) -> None:
