@@ -203,6 +203,38 @@ def test_what_can_not_be_made_again_is_kept_and_told(copy: Store, shell: Shell) 
     assert digest(milestone.read_bytes()) == denoiser.folder.sums[f"milestones/{milestone.name}"]
 
 
+def test_a_repair_never_gives_other_weights_to_the_same_question(copy: Store, shell: Shell) -> None:
+    denoiser = copy["denoiser"]
+    whole = dict(denoiser.folder.sums)
+    last = sorted((denoiser.path / "milestones").iterdir())[-1]
+    for path in (denoiser.path / "weights.safetensors", last):
+        flip(path, 2000)
+    done = shell("verify", "--repair", denoiser.path, "--store", copy.root)
+    assert done.code == 3 and "would be others" in done.err
+    assert {n for n in whole if not denoiser.folder.same(n)} == {"weights.safetensors", f"milestones/{last.name}"}
+    assert shell("verify", "--repair", "--anew", denoiser.path, "--store", copy.root).code == 0
+    assert all(map(denoiser.folder.same, whole)) and not (denoiser.path / ".repair").exists()
+
+
+def test_weights_are_made_again_from_the_last_milestone_though_another_is_lost(copy: Store, shell: Shell) -> None:
+    denoiser = copy["denoiser"]
+    first = sorted((denoiser.path / "milestones").iterdir())[0]
+    for path in (denoiser.path / "weights.safetensors", first):
+        flip(path, 2000)
+    done = shell("verify", "--repair", denoiser.path, "--store", copy.root)
+    assert done.code == 3 and first.name in done.lines[-3]
+    assert denoiser.folder.same("weights.safetensors") and not denoiser.folder.same(f"milestones/{first.name}")
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../x", "a//x", "./x", "", "a/", "a\x00b", "a\\b", "x" * 256])
+def test_names_that_lead_outside_are_none(name: str) -> None:
+    from embprobe.store import trust
+
+    assert not trust.is_plain(name)
+    assert trust.ledger(f"{'0' * 32}  {name}\n".encode())[0] == {}
+    assert trust.is_plain("data.zarr/images/c/0/0") and trust.is_plain("figures/ä ö.png")
+
+
 def test_the_description_of_a_group_is_made_again(images: Artefact, shell: Shell) -> None:
     import zarr
 

@@ -45,6 +45,7 @@ class Artefact:
     ) -> None:
         self.root, self.stage, self.fingerprint, self.question = root, stage, fingerprint, question
         self.path = path or root / stage / fingerprint
+        self.mends = path is not None  # made inside the damaged one, and so must give what that one gave
         self.notes: dict[str, Json] = {}
         self._manifest: dict[str, Json] | None = None
 

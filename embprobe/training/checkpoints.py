@@ -79,8 +79,13 @@ def load_latest(state: State, out: Artefact, device: str, milestones: Sequence[i
             console.say(f"{name} is damaged; falling back")
             out.remove(name)
     else:
-        if not lost or lost[0] > max(out.milestones(), default=0):
+        if out.mends or not lost or lost[0] > max(out.milestones(), default=0):
             _load_milestone(state, out, device)
+        if out.mends and 0 < state.step < max(milestones, default=0):
+            raise DamagedError(
+                f"its weights would be others if they were made again from the milestone at step {state.step}; "
+                "`embprobe verify --repair --anew` trains from the start"
+            )
     out.log.forget_after(state.step)
 
 
