@@ -158,8 +158,12 @@ def bounds_of(field: Field) -> str:
     """The bounds of an option in words; empty where it has none."""
     words = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
     bounds = ((words[key], value) for key, value in field.metadata["bounds"].items() if value is not None)
-    parts = [f"{word} {value:,}" if isinstance(value, int) else f"{word} {value:g}" for word, value in bounds]
-    return " and ".join(parts)
+    return " and ".join(f"{word} {spelled(value)}" for word, value in bounds)
+
+
+def spelled(value: float) -> str:
+    """A number for people."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def described(field: Field) -> str:
@@ -227,7 +231,7 @@ def check_field(cls: type[Stage], field: Field, value: object) -> None:
         or (most is not None and value > most)
         or (below is not None and value >= below)
     ):
-        raise UserError(f"{dashed(field.name)} is {value:g}; it must be {bounds_of(field)}")
+        raise UserError(f"{dashed(field.name)} is {spelled(value)}; it must be {bounds_of(field)}")
 
 
 # ---- values as JSON

@@ -11,6 +11,7 @@ import pytest
 
 from embprobe.errors import Interrupted, UserError
 from embprobe.making import make, planned
+from embprobe.stage import spelled
 from embprobe.stages import STAGES
 from embprobe.stages.classify import Classify
 from embprobe.stages.decode import Decode
@@ -209,12 +210,12 @@ def test_a_number_out_of_its_bounds_is_one_line_and_help_says_them(
     positional = [f.name for f in fields(cls) if f.metadata["positional"]]
     words = [w for f in fields(cls) if f.default is MISSING and f.name in required
              and f.name != name for w in (f"--{f.name}", required[f.name])]  # fmt: skip
-    done = shell(cls.name(), *words, *(["images"] if positional else []), f"--{name.replace('_', '-')}", f"{wrong:g}")
+    done = shell(cls.name(), *words, *(["images"] if positional else []), f"--{name.replace('_', '-')}", wrong)
     assert done.code == 2 and "Traceback" not in done.err, done.err
-    assert f"--{name.replace('_', '-')} is {wrong:g}; it must be " in done.lines[-1]
+    assert f"--{name.replace('_', '-')} is {spelled(wrong)}; it must be " in done.lines[-1]
     shown = shell(cls.name(), "--help").out
     words_of = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
-    assert f"{words_of[bound]} {value:g}" in " ".join(shown.replace("│", " ").split())
+    assert f"{words_of[bound]} {spelled(value)}" in " ".join(shown.replace("│", " ").split())
 
 
 def test_what_happened_before_a_kill_is_in_the_manifest(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
