@@ -118,7 +118,7 @@ class Pretrained:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read_json(self, name: str) -> object:
+    def read_json(self, name: str, kind: type = object) -> object:
         return json.loads((self.folder / name).read_text())
 
     def weights(self) -> Path:

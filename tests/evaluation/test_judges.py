@@ -115,7 +115,7 @@ class Kept:
     def __init__(self, stage: str, folder: Path) -> None:
         self.stage, self.folder = stage, folder
 
-    def read_json(self, name: str) -> object:
+    def read_json(self, name: str, kind: type = object) -> object:
         return json.loads((self.folder / name).read_text())
 
     def weights(self) -> Path:
