@@ -34,6 +34,14 @@ FORMATS = (
     "JPEG2000",
     "AVIF",
 )  # no program of its own
+USUAL = (
+    "JPEG",
+    "PNG",
+    "GIF",
+    "BMP",
+    "DIB",
+    "PPM",
+)  # Pillow has these at once; for the others it loads all that it knows
 # What Pillow's format plugins are known to raise on damaged input.
 DAMAGE = (
     OSError,
@@ -87,7 +95,7 @@ def loaded(data: bytes) -> Image.Image:
     if not data:
         raise BadImage("the file is empty")
     try:
-        image = Image.open(io.BytesIO(data), formats=known_formats())
+        image = _opened(data)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImage(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
@@ -102,6 +110,13 @@ def loaded(data: bytes) -> Image.Image:
         reason = f"truncated after {len(data):,} bytes" if "truncated" in str(error) else f"damaged: {error}"
         raise BadImage(reason) from None
     return image
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=USUAL)
+    except UnidentifiedImageError:
+        return Image.open(io.BytesIO(data), formats=known_formats())
 
 
 @cache
