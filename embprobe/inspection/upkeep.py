@@ -109,9 +109,10 @@ def _repair(artefact: Artefact, anew: bool) -> list[str]:
     for name in mended.remade:
         same = "differs from the first" if name in mended.differ else "made again"
         console.say(f"{label}: {mending.describe(artefact, name)} {same}")
+    why = "is nothing that this artefact makes" if anew else "can't be made again alone"
     for name in mended.kept:
-        console.say(f"{label}: {mending.describe(artefact, name)} can't be made again alone, and is kept as it is")
-    if mended.kept:
+        console.say(f"{label}: {mending.describe(artefact, name)} {why}, and is kept as it is")
+    if mended.kept and not anew:
         console.say(f"{label}: `embprobe verify --repair --anew {artefact.path}` makes all of it again, from the start")
     return mended.kept
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from embprobe import signals
+from embprobe import console, signals
 from embprobe.errors import DamagedError, Interrupted, UserError
 from embprobe.store import disk, mending, places
 from embprobe.store.artefact import CHECKPOINTS, LOCK, Artefact
@@ -40,6 +40,7 @@ def _needed(artefact: Artefact) -> Iterator[Path]:
     try:
         named = mending.asked(artefact)["inputs"]
     except DamagedError:
+        console.say(f"{artefact.path} can't be read, and so nobody knows what it was made from")
         return
     for stage, fingerprint in named.values():
         yield places.home(artefact.root, stage, fingerprint) / stage / fingerprint
