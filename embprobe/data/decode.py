@@ -21,19 +21,6 @@ RECIPE = {
     "icc": "ignored",
     "frames": "first",
 }
-FORMATS = (
-    "JPEG",
-    "MPO",
-    "PNG",
-    "WEBP",
-    "BMP",
-    "DIB",
-    "GIF",
-    "TIFF",
-    "PPM",
-    "JPEG2000",
-    "AVIF",
-)  # no program of its own
 USUAL = (
     "JPEG",
     "PNG",
@@ -42,6 +29,7 @@ USUAL = (
     "DIB",
     "PPM",
 )  # Pillow has these at once; for the others it loads all that it knows
+FORMATS = (*USUAL, "MPO", "WEBP", "TIFF", "JPEG2000", "AVIF")  # none that calls a program of its own
 # What Pillow's format plugins are known to raise on damaged input.
 DAMAGE = (
     OSError,

@@ -85,9 +85,8 @@ def load_into(network: nn.Module, path: Path) -> None:
         reasons = [f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}" for k in wrong[:1]]
         reasons += [f"{k} is missing" for k in missing[:1]] + [f"{k} is not of it" for k in surplus[:1]]
         raise UserError(f"{path} does not fit this network: {'; '.join(reasons)}")
-    network.load_state_dict(
-        {k: v for k, v in state.items() if k in own}, strict=False
-    )  # in the network's own precision
+    # copied in the network's own precision
+    network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
 
 
 def uses_fc_norm(network: nn.Module) -> bool:

@@ -151,10 +151,8 @@ class Sample(Stage):
         shape = (denoiser.latents.channels, *denoiser.latents.grid)
         if self.sampler == "gaussian":
             return lambda rows, label: diffusion.noise_blocks(self.seed, rows.start, len(rows), shape)
-        facts, path = (
-            denoiser.facts["network"],
-            denoiser.weights(None if self.milestone is None else int(self.milestone)),
-        )
+        facts = denoiser.facts["network"]
+        path = denoiser.weights(None if self.milestone is None else int(self.milestone))
         network = restored(lambda told: build_denoiser(DenoiserConfig.of(told)), facts, path)
         config = DenoiserConfig.of(facts)
         network.to(device).eval()
