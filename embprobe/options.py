@@ -40,18 +40,23 @@ class Parser:
         for key in given:
             if key not in fields:
                 raise UserError(f"{self.cls.name()} has no option {key!r}{did_you_mean(key, fields)}")
-        values = {k: self.value(fields[k], hints[k], v) for k, v in given.items() if v is not None}
+        later = {k: v for k, v in given.items() if v is not None and fields[k].metadata["like"]}
+        values = {k: self.value(fields[k], hints[k], v) for k, v in given.items() if v is not None and k not in later}
         for name, field in fields.items():
-            if name in values or field.default is not MISSING:
+            if name in values or name in later or field.default is not MISSING:
                 continue
             if hints[name] is not Artefact:
                 raise UserError(f"{self.cls.name()} needs {dashed(name)}: {field.metadata['help']}")
+            if field.metadata["made_by"] and later:
+                values |= {k: v for k in later if (v := self.artefact(fields[k], later[k], known=True)) is not None}
             named = [v for v in values.values() if isinstance(v, Artefact)]
             values[name] = self.store.infer_input(name, field.metadata["made_by"], named)
+        for name, word in later.items():
+            values[name] = self.value(fields[name], hints[name], word, like=values.get(fields[name].metadata["like"]))
         return self.cls(**values)
 
-    def value(self, field: Field, hint: Any, word: object) -> object:  # Any: a type expression
-        """A word as a value of the field's type."""
+    def value(self, field: Field, hint: Any, word: object, like: object = None) -> object:  # Any: a type expression
+        """A word as a value of the field's type; a folder is ingested at the size of what it shall be `like`."""
         origin, args = typing.get_origin(hint), typing.get_args(hint)
         if origin in (Union, types.UnionType):
             choices = [a for a in args if a is not type(None)]
@@ -62,11 +67,11 @@ class Parser:
             several = word.split(",") if isinstance(word, str) else word if isinstance(word, (list, tuple)) else [word]
             return tuple(self.value(field, args[0], part) for part in several if str(part).strip())
         if hint is Artefact:
-            return self.artefact(field, word) or self.missing(field, word)
+            return self.artefact(field, word, like) or self.missing(field, word)
         return plain(field, hint, word)
 
-    def artefact(self, field: Field, word: object) -> Artefact | None:
-        """What is called so, or what a folder or zip of that name is ingested as; None where there is neither."""
+    def artefact(self, field: Field, word: object, like: object = None, *, known: bool = False) -> Artefact | None:
+        """What is called so, or unless it must be `known` what a folder or zip is ingested as; None where neither is."""
         if isinstance(word, Artefact):
             return word
         if isinstance(word, (list, tuple)):
@@ -74,9 +79,9 @@ class Parser:
                 f"{dashed(field.name)} takes one artefact, and this is a list of {len(word)}; name one of them"
             )
         artefact = self.store.lookup(str(word))
-        ingest = self.ingest if self.ingest and self.ingest.name() in field.metadata["made_by"] else None
+        ingest = self.ingest if not known and self.ingest and self.ingest.name() in field.metadata["made_by"] else None
         if artefact is None and ingest is not None and Path(str(word)).exists():
-            return self.make(build(ingest, {"source": str(word)}, self.store, self.make))
+            return self.make(build(ingest, {"source": str(word), **side_of(like)}, self.store, self.make))
         return artefact
 
     def missing(self, field: Field, word: object) -> Artefact:
@@ -86,6 +91,15 @@ class Parser:
             f"{dashed(field.name)}: nothing called {str(word)!r} in {self.store.root}; `embprobe ls` lists what is there "
             f"({fitting} fits here)"
         )
+
+
+def side_of(like: object) -> dict[str, object]:
+    """The size at which to ingest what shall be like another data set of square images."""
+    if not isinstance(like, Artefact) or not like.complete:
+        return {}
+    size = like.metrics["size"]
+    sides = {size} if isinstance(size, int) else set(size)
+    return {"size": sides.pop()} if len(sides) == 1 else {}
 
 
 def plain(field: Field, hint: Any, word: object) -> object:  # Any: a type expression

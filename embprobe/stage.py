@@ -30,6 +30,7 @@ def option(
     path: bool | Literal["file"] = False,
     positional: bool = False,
     derived: bool = False,
+    like: str | None = None,
     least: float | None = None,
     above: float | None = None,
     most: float | None = None,
@@ -40,11 +41,12 @@ def option(
     `runtime` ones (device, threads, forward batch) may change rounding, nothing else, and stay out of the fingerprint;
     `made_by` names the stages whose artefacts fit; `path` marks a string that may be a path, `file` one that counts
     by content where it names a file; `positional` ones are given in the shell without their name; `derived` ones are
-    filled in by `prepare` and can't be given. `least`, `above`, `most` and `below` are the bounds of a number.
+    filled in by `prepare` and can't be given; a folder given for one that is `like` another input is ingested at that
+    one's size. `least`, `above`, `most` and `below` are the bounds of a number.
     """
     bounds = {"least": least, "above": above, "most": most, "below": below}
     metadata = {"help": help, "runtime": runtime, "made_by": made_by, "path": path, "positional": positional}
-    return dataclasses.field(default=default, metadata=metadata | {"derived": derived, "bounds": bounds})
+    return dataclasses.field(default=default, metadata=metadata | {"derived": derived, "like": like, "bounds": bounds})
 
 
 @dataclass(frozen=True, kw_only=True)

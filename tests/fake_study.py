@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from embprobe.making import make
+from embprobe.metrics.estimate import Estimate, Spread
 from embprobe.stage import Stage, option
 from embprobe.store import Artefact, Json, Store
 
@@ -17,22 +18,18 @@ COUNT, SIZE = 48, 16
 ENCODERS = {"ijepa": (12.0, 0.80, 0.00), "mae": (20.0, 0.81, 0.25), "pixels": (9.0, 0.90, 0.00)}
 
 
-def around(value: float, error: float, groups: int = 20) -> list[float]:
-    """Values with a group left out whose jackknife has this standard error."""
-    apart = error / (groups - 1) ** 0.5
-    return [value + (apart if g % 2 else -apart) for g in range(groups)]
+def spread(error: float, reference: float = 0.0, groups: int = 20) -> Spread:
+    """What moves a figure by these standard errors: the choice of the samples, and of the reference."""
+    contrasts = tuple(reference if g % 2 else -reference for g in range(groups)) if reference else ()
+    return Spread(error**2, groups - 1.0, contrasts, 1.0)
 
 
 def figure(value: float, error: float, floor: float, **more: Json) -> dict[str, Json]:
     """A figure as evaluate writes it."""
-    jackknife = {"samples": around(value, error), "reference": around(value, error / 2)}
-    return {
-        "value": value,
-        "low": value - 2 * error,
-        "high": value + 2 * error,
-        "floor": floor,
-        "jackknife": jackknife,
-    } | more
+    estimate = Estimate(
+        value, value - 2 * error, value + 2 * error, Estimate(floor, floor, floor), spread(error, error / 2)
+    )
+    return estimate.json() | more
 
 
 def noise(seed: int, count: int) -> np.ndarray:
@@ -137,13 +134,13 @@ class Evaluate(Stage):
         judge = judged(self.fd, self.precision)
         found: dict[str, Json] = {"judges": [judge], "protocol": {"k": 3, "intervals": "95 %"}}
         if self.second is not None:
-            itself = {"name": "inception", "accuracy": None, "weak": False, "probed": True}
+            itself = {"name": "inception", "judge": "def", "accuracy": None, "weak": False, "probed": True}
             found["judges"].append(judged(self.second, self.precision) | itself)
         if self.plain:
             for name in ("swapped", "confusion", "per_class", "reference", "probed"):
                 judge.pop(name)
             judge["metrics"] = {
-                k: v | {"jackknife": None}
+                k: v | {"spread": None}
                 for k, v in judge["metrics"].items()
                 if k in ("fd", "precision", "recall", "kid")
             }
@@ -157,7 +154,7 @@ def judged(fd: float, precision: float) -> dict[str, Any]:  # Any: JSON
     """A judge's part of metrics.json."""
     metrics = {
         "fd": figure(fd, 1.0, 1.5),
-        "fd_infinity": {"value": fd - 1, "floor": 0.5, "reliable": False},
+        "fd_infinity": {"value": fd - 1, "floor": {"value": 0.5}, "reliable": False},
         "kid": figure(fd / 1000, 0.001, 0.0001),
         "precision": figure(precision, 0.03, 0.9),
         "recall": figure(0.4, 0.02, 0.9),
@@ -167,9 +164,11 @@ def judged(fd: float, precision: float) -> dict[str, Any]:  # Any: JSON
         "tv": figure(0.05, 0.01, 0.01),
         "asked_class": figure(0.6, 0.03, 0.85),
     }
-    per_class: dict[str, Json] = {name: {"count": 16, "fd": {"value": 30.0, "floor": 4.0}} for name in CLASSES[:2]}
+    per_class: dict[str, Json] = {name: {"count": 16, "fd": {"value": 30.0, "floor": {"value": 4.0}}} for name in CLASSES[:2]}
     return {
-        "name": "classifier", "accuracy": 0.85, "weak": True, "probed": False, "count": COUNT, "floor_count": COUNT,
+        "name": "classifier", "accuracy": 0.85, "weak": True, "probed": False, "count": COUNT,
+        "floor": {"images": COUNT, "held_out": COUNT, "training": 0, "at": COUNT, "extrapolated": False},
+        "judge": "abc", "protocol": {"data": "one", "size": "16", "k": 3, "held out": "val"},
         "features": 512, "reference": "one", "metrics": metrics, "classes": CLASSES,
         "confusion": [[2, 14, 0], [12, 4, 0], [0, 1, 15]], "swapped": [[0, 1]],
         "per_class": per_class | {CLASSES[2]: {"count": 2}},

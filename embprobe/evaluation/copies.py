@@ -1,7 +1,7 @@
-"""Samples against single training images, and latents against latents with no decoder between."""
+"""Samples against single training images: the search for copies, in each space."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,19 +9,14 @@ from torch import Tensor
 
 from embprobe.errors import UserError
 from embprobe.evaluation.features import ImageRows
-from embprobe.evaluation.figures import estimate
-from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.frechet import frechet_distance, frechet_jackknife
-from embprobe.metrics.intervals import GROUPS, group_of
 from embprobe.metrics.memorisation import memorisation, nearest
 from embprobe.pixels import resized
 from embprobe.store import Json
-from embprobe.views import Features, Images, Samples, blocks, seeded_subset
+from embprobe.views import Features, Images, Samples, blocks
 
 BLOCK = 2048  # rows read at once
 PIXELS = 32  # longer side at which pixels are compared
 WORST = 16  # samples listed
-DIRECTIONS = 64  # principal directions of the training latents
 
 
 @dataclass(frozen=True)
@@ -94,44 +89,3 @@ def search_copies(space: Space, places: np.ndarray, train: np.ndarray, held: np.
         "held_out": len(held),
         "worst": [[int(places[i]), int(train[to_train.row[i, 0]]), float(test.ratio[i])] for i in worst],
     }
-
-
-def latent_distance(space: Space, train: np.ndarray, held: np.ndarray, seed: int) -> Estimate | None:
-    """Fréchet distance of latents in units of its own floor, that of real held-out against real training latents.
-
-    Latents are projected on the training set's first principal directions and whitened there, since units and scales of
-    latents differ between encoders; only the ratio compares. Equal counts on all three sides; None for too few.
-    """
-    count = min(len(space.samples), len(train), len(held))
-    directions = min(DIRECTIONS, count // 8, space.samples.shape[1])
-    if directions < 1:
-        return None
-    real, other = (torch.cat(list(space.blocks(seeded_subset(rows, count, seed)))) for rows in (train, held))
-    whitened = whitening(real, directions, seed)
-    ratio = over_floor(whitened(space.samples[:count]), whitened(real), whitened(other))
-    return replace(ratio, facts={"count": count, "directions": directions})
-
-
-def whitening(real_ND: Tensor, directions: int, seed: int) -> Callable[[Tensor], Tensor]:
-    """What projects (M,D) on the first principal directions of real vectors, each of unit variance there."""
-    centre = real_ND.mean(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        _, singular, basis = torch.svd_lowrank(real_ND - centre, q=directions, niter=4)
-    whiten = basis / (singular / max(1, len(real_ND) - 1) ** 0.5).clamp_min(1e-6)
-    return lambda vectors: (vectors - centre) @ whiten
-
-
-def over_floor(samples: Tensor, real: Tensor, other: Tensor) -> Estimate:
-    """Fréchet distance of samples from real vectors over that of other real vectors; all (N,D)."""
-    count = len(samples)
-    groups = min(GROUPS, count // 2)
-    members = {"samples": group_of(count, groups), "reference": group_of(count, groups, seed=1)}
-    floor = frechet_distance(other, real)
-    floors = frechet_jackknife(real, other, members["reference"], groups)
-    distances = frechet_jackknife(real, samples, members["reference"], groups)
-    jackknife = {
-        "samples": [v / floor for v in frechet_jackknife(samples, real, members["samples"], groups)],
-        "reference": [v / f for v, f in zip(distances, floors, strict=True)],
-    }
-    return estimate("latent_fd", frechet_distance(samples, real) / floor, jackknife)

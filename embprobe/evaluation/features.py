@@ -37,15 +37,15 @@ def picture_array(artefact: Artefact) -> tuple[Array, np.ndarray | None]:
 
 
 def image_sets(
-    artefact: Artefact, size: tuple[int, int], limit: int, seed: int, *, whole: bool
+    artefact: Artefact, size: tuple[int, int], limit: int, seed: int, split: str | None
 ) -> dict[str, ImageRows]:
-    """`train` and `held_out` images of a data set; `samples` of anything else, or of a data set as a whole."""
+    """`train` images of a data set and those of a `split`, `held_out`; without a split all there is, as `samples`."""
     array, _ = picture_array(artefact)
-    if whole or artefact.stage != "ingest":
+    if split is None:
         parts = {"samples": np.arange(len(array))}
     else:
         images = Images(artefact)
-        parts = {"train": images.train, "held_out": images.held_out}
+        parts = {"train": images.train, "held_out": images.of_split(split)}
     return {k: ImageRows(array, seeded_subset(v, limit, seed), size) for k, v in parts.items() if len(v)}
 
 
@@ -70,6 +70,14 @@ class FeatureSet:
         """The same seeded choice of `count` of them, whatever the set."""
         return self if len(self) <= count else self.where(seeded_subset(np.arange(len(self)), count, 0))
 
+    def joined(self, other: "FeatureSet") -> "FeatureSet":
+        """Both, one after the other."""
+        features = torch.cat([self.output.features, other.output.features])
+        mine, theirs = self.output.probabilities, other.output.probabilities
+        judged = None if mine is None or theirs is None else torch.cat([mine, theirs])
+        label = None if self.label is None or other.label is None else np.concatenate([self.label, other.label])
+        return FeatureSet(JudgeOutput(features, judged), np.concatenate([self.rows, other.rows]), label)
+
     def digest(self) -> str:
         """Tells one choice of rows from another."""
         return hashlib.sha256(self.rows.astype(np.int64).tobytes()).hexdigest()[:16]
@@ -92,10 +100,28 @@ def compared_sets(reference: Images, real: Features, drawn: Features | None) -> 
     if drawn is None:
         return {"samples": sets.get("held_out", sets["train"]), **sets}
     _, asked = picture_array(drawn.source)
-    named_alike = class_names(drawn.source) == reference.classes  # else one id would mean two classes
-    if asked is not None and not named_alike:
+    named = mapped_by_name(asked, class_names(drawn.source), reference.classes)
+    return {"samples": feature_set(drawn, "samples", named), **sets}
+
+
+def mapped_by_name(label: np.ndarray | None, mine: list[str], theirs: list[str]) -> np.ndarray | None:
+    """Class ids among `mine` as ids among `theirs`; None where no name is shared.
+
+    Raises UserError where only some are: whatever were said of classes would be of others.
+    """
+    if label is None or not mine:
+        return None
+    unknown = [name for name in mine if name not in theirs]
+    if len(unknown) == len(mine):
         console.say("the samples' classes are not the reference's by name: nothing is said of the class asked for")
-    return {"samples": feature_set(drawn, "samples", asked if named_alike else None), **sets}
+        return None
+    if unknown:
+        raise UserError(
+            f"the samples' classes {', '.join(unknown[:3])} are none of the reference's ({', '.join(theirs[:3])}, …); name "
+            "their folders alike, or put all samples into one folder to leave classes out"
+        )
+    places = np.array([theirs.index(name) for name in mine], np.int32)
+    return places[label]  # type: ignore[no-any-return]
 
 
 def class_names(artefact: Artefact) -> list[str]:

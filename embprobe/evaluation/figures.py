@@ -1,32 +1,27 @@
-"""Figures of one set of images against another, from what a judge saw: values, intervals, floors, classes."""
+"""Figures of one set of images against another, from what a judge saw: values, intervals, floors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from embprobe.errors import UserError
-from embprobe.evaluation.features import FeatureSet
 from embprobe.evaluation.output import JudgeOutput
-from embprobe.metrics.estimate import Estimate, Jackknife
+from embprobe.metrics.estimate import Estimate, Spread
 from embprobe.metrics.frechet import (
     frechet_distance,
     frechet_infinity,
     frechet_infinity_jackknife,
     frechet_jackknife,
 )
-from embprobe.metrics.intervals import GROUPS, group_of, two_sided, wilson
+from embprobe.metrics.halves import REPEATS, halves_of, manifold_tables, spread_of, tabulated
+from embprobe.metrics.intervals import GROUPS, group_of, interval, left_out, share_interval
 from embprobe.metrics.kernel import kernel_distance, kernel_jackknife
 from embprobe.metrics.manifold import compare
-from embprobe.metrics.scores import class_shares, confusion, inception_score, total_variation
+from embprobe.metrics.scores import class_shares, inception_score, total_variation
 from embprobe.metrics.table import METRIC
-from embprobe.store import Json
 
 Estimates = dict[str, Estimate]
-Sets = dict[str, FeatureSet]
-"""`samples`, `train`, and `held_out` where there are some."""
 
 
 @dataclass(frozen=True)
@@ -37,223 +32,146 @@ class Distance:
     jackknife: Callable[[Tensor, Tensor, Tensor, int], list[float]]
     groups: int = GROUPS  # left out one at a time, at most
 
+    def estimate(self, key: str, x: Tensor, y: Tensor, *, errors: bool) -> Estimate:
+        """The distance of samples x from reference y."""
+        if not errors:
+            return Estimate(self.value(x, y))
+        ours, theirs = (min(self.groups, len(side) // 2) for side in (x, y))
+        of_samples = self.jackknife(x, y, group_of(len(x), ours), ours)
+        of_reference = self.jackknife(y, x, group_of(len(y), theirs, seed=1), theirs)
+        return estimate(key, self.value(x, y), left_out(of_samples, of_reference))
 
-DISTANCES = {
-    "fd": Distance(frechet_distance, frechet_jackknife),
-    "fd_infinity": Distance(frechet_infinity, frechet_infinity_jackknife, GROUPS // 2),
-    "kid": Distance(kernel_distance, kernel_jackknife),
-}
-COVERAGE = (  # tests/studies/coverage_study.py
-    "measured on Gaussian clouds, 200 draws of 500 against 500 at width 32: FD 94 % of its own mean (and 4 % of the distance "
-    "without its bias), FD∞ 94 %, KID 90 %; precision 90 %, coverage 90 %, recall 88 %, authenticity 81 %, density 78 %, since "
-    "these leave out the chance of the manifold itself"
-)
+
+FRECHET = Distance(frechet_distance, frechet_jackknife)
+FRECHET_INFINITY = Distance(frechet_infinity, frechet_infinity_jackknife, GROUPS // 2)
+KERNEL = Distance(kernel_distance, kernel_jackknife)
 RELIABLE = 4  # samples a feature dimension that FD∞ wants
-SWAP = 0.01  # chance at which a pair of classes would look swapped, over all pairs
-LEAST = 8  # samples a class needs for its own figures
-
-
-# ---- a judge's report
-
-
-def judge_report(classes: Sequence[str] | None, accuracy: float | None, sets: Sets, k: int) -> dict[str, Json]:
-    """Every metric with its interval and floor, class shares, confusion, and the same metrics per class.
-
-    `classes` of a judge that knows the data set's, and its accuracy on held-out images. Counts are matched.
-    """
-    count, floor_count, matched = match_counts(sets)
-    metrics = figures(matched["samples"].output, matched["train"].output, k, extrapolated=True)
-    metrics = with_floor(metrics, floors(matched, k))
-    features = int(matched["train"].output.features.shape[1])
-    report: dict[str, Json] = {"count": count, "floor_count": floor_count, "features": features}
-    probabilities, train = sets["samples"].output.probabilities, sets["train"].output.probabilities
-    if classes is None or probabilities is None or train is None:
-        metrics.pop("tv", None)
-        return report | {"metrics": _json(metrics)}
-    judged, total = probabilities.argmax(1), len(classes)
-    report |= {"classes": list(classes), "shares": class_shares(judged, total).tolist()}
-    report |= {"real_shares": class_shares(train.argmax(1), total).tolist()}
-    label = sets["samples"].label
-    if label is not None:
-        asked = torch.from_numpy(label)
-        table = confusion(asked, judged, total).tolist()
-        metrics["asked_class"] = replace(share(asked == judged, "samples"), floor=accuracy)
-        report |= {"confusion": table, "swapped": swapped(table), "per_class": per_class(sets, classes, k)}
-    return report | {"metrics": _json(metrics)}
-
-
-def enough(sets: Sets, k: int) -> Sets:
-    """Raises UserError where a manifold can't be spanned; leaves out a floor that can't."""
-    samples, train = len(sets["samples"]), len(sets["train"])
-    if min(samples, train) <= k:
-        raise UserError(f"{samples} samples and {train} training images; both must be more than --k {k}")
-    return {name: part for name, part in sets.items() if name != "held_out" or len(part) > k}
-
-
-def counts(sets: Sets) -> str:
-    """How many images are compared."""
-    count = min(len(sets["samples"]), len(sets["train"]))
-    floor = f", floor from {min(count, len(sets['held_out']))} held-out images" if "held_out" in sets else ""
-    return f"{count} samples against {count} training images{floor}"
-
-
-def match_counts(sets: Sets) -> tuple[int, int, Sets]:
-    """Equal counts of samples and training images, at most as many held-out ones; both counts, and the sets cut."""
-    count = min(len(sets["samples"]), len(sets["train"]))
-    floor_count = min(count, len(sets["held_out"])) if "held_out" in sets else count
-    return count, floor_count, {k: v.cut(floor_count if k == "held_out" else count) for k, v in sets.items()}
-
-
-def floors(matched: Sets, k: int) -> Estimates:
-    """What held-out real images get in the samples' place."""
-    if "held_out" not in matched:
-        return {}
-    held = matched["held_out"]
-    return figures(held.output, matched["train"].cut(len(held)).output, k, errors=False, extrapolated=True)
-
-
-def per_class(sets: Sets, classes: Sequence[str], k: int) -> dict[str, Json]:
-    """Each class's samples against that class's real images."""
-    reports: dict[str, Json] = {}
-    for index, name in enumerate(classes):
-        part = {key: whole.where(whole.label == index) for key, whole in sets.items() if whole.label is not None}
-        count, floor_count, matched = match_counts(part)
-        reports[name] = {"count": count}
-        if count < max(LEAST, k + 1):
-            continue
-        values = figures(matched["samples"].output, matched["train"].output, k)
-        values = with_floor(values, floors(matched, k) if floor_count > k else {})
-        reports[name] |= {"floor_count": floor_count} | _json(values, jackknife=False)
-    return reports
-
-
-def with_floor(estimates: Estimates, floor: Estimates) -> Estimates:
-    """The estimates, each beside what real held-out images get."""
-    return {k: replace(v, floor=floor[k].value if k in floor else None) for k, v in estimates.items()}
-
-
-def _json(estimates: Estimates, *, jackknife: bool = True) -> dict[str, Json]:
-    return {key: estimate.json(jackknife=jackknife) for key, estimate in estimates.items()}
-
-
-# ---- metrics
 
 
 def figures(
-    samples: JudgeOutput, real: JudgeOutput, k: int, *, errors: bool = True, extrapolated: bool = False
+    samples: JudgeOutput,
+    real: JudgeOutput,
+    k: int,
+    *,
+    errors: bool = True,
+    extrapolated: bool = False,
+    common_scale: bool = False,
 ) -> Estimates:
-    """Every metric of one set against another of equal size; FD∞ where `extrapolated`, intervals where `errors`.
+    """Every metric of one set against another; FD∞ where `extrapolated`, intervals where `errors`.
 
-    The k-NN metrics keep the manifold and let the queries vary; the other intervals let samples and reference vary.
+    `common_scale` divides features by the reference's root mean square before KID, whose kernel is not free of scale;
+    on Inception's it is left as the literature has it.
     """
-    estimates = distances(samples.features, real.features, errors, extrapolated)
-    estimates |= manifold_figures(samples.features, real.features, k)
+    estimates = distances(samples.features, real.features, errors, extrapolated, common_scale)
+    estimates |= manifold_figures(samples.features, real.features, k, errors)
     if samples.probabilities is not None and real.probabilities is not None:
         estimates |= score_figures(samples.probabilities, real.probabilities, errors)
     return estimates
 
 
-def distances(x: Tensor, y: Tensor, errors: bool, extrapolated: bool) -> Estimates:
+def halved(samples: JudgeOutput, real: JudgeOutput, found: Estimates) -> dict[str, float]:
+    """The figures that depend on numbers, at half of them, means over halves."""
+    values = {}
+    if "fd_infinity" in found:
+        values["fd"] = 2 * found["fd"].value - found["fd_infinity"].value
+    if samples.probabilities is not None and real.probabilities is not None:
+        variation = _variation(samples.probabilities, real.probabilities)
+        values["tv"] = float(tabulated(variation, len(samples.features), len(real.features), REPEATS).mean())
+        sides = halves_of(len(samples.features), REPEATS, 0)
+        scores = [inception_score(samples.probabilities[side]) for half in sides for side in (half, ~half)]
+        values["score"] = sum(scores) / len(scores)
+    return values
+
+
+def distances(x: Tensor, y: Tensor, errors: bool, extrapolated: bool, common_scale: bool = False) -> Estimates:
     """Fréchet and kernel distances."""
-    estimates = {}
-    for name, distance in DISTANCES.items():
-        if name == "fd_infinity" and not extrapolated:
-            continue
-        jackknife: Jackknife | None = None
-        if errors:
-            ours, theirs = (min(distance.groups, len(side) // 2) for side in (x, y))
-            jackknife = {
-                "samples": distance.jackknife(x, y, group_of(len(x), ours), ours),
-                "reference": distance.jackknife(y, x, group_of(len(y), theirs, seed=1), theirs),
-            }
-        estimates[name] = estimate(name, distance.value(x, y), jackknife)
+    found = {"fd": FRECHET.estimate("fd", x, y, errors=errors)}
     if extrapolated:
-        reliable = min(len(x), len(y)) >= RELIABLE * x.shape[1]
-        estimates["fd_infinity"] = replace(estimates["fd_infinity"], reliable=reliable)
-    return estimates
+        infinite = FRECHET_INFINITY.estimate("fd_infinity", x, y, errors=errors)
+        found["fd_infinity"] = replace(infinite, reliable=min(len(x), len(y)) >= RELIABLE * x.shape[1])
+    scale = float(y.double().square().mean().sqrt()) if common_scale else 1.0
+    return found | {"kid": KERNEL.estimate("kid", x / (scale or 1.0), y / (scale or 1.0), errors=errors)}
 
 
-def manifold_figures(x: Tensor, y: Tensor, k: int) -> Estimates:
+# ---- shares of images within neighbourhoods
+
+
+def manifold_figures(x: Tensor, y: Tensor, k: int, errors: bool = True) -> Estimates:
     """Precision, recall, density, coverage, authenticity."""
     neighbourhoods = compare(y, x, k)
+    tables = manifold_tables(y, x, k) if errors else {}
     density = neighbourhoods.density.double()
+    variance = max(float(density.var()) / len(density), least(len(density)))
+    of_density = _spread(tables.get("density"), variance, len(density) - 1.0)
     return {
-        "precision": share(neighbourhoods.precise, "samples"),
-        "recall": share(neighbourhoods.recalled, "reference"),
-        "density": estimate("density", float(density.mean()), {"samples": means_left_out(density, seed=0)}),
-        "coverage": share(neighbourhoods.covered, "reference"),
-        "authenticity": share(neighbourhoods.authentic, "samples"),
+        "precision": share("precision", neighbourhoods.precise, tables.get("precision"), by_sample=True),
+        "recall": share("recall", neighbourhoods.recalled, tables.get("recall"), by_sample=False),
+        "density": estimate("density", float(density.mean()), of_density if errors else None),
+        "coverage": share("coverage", neighbourhoods.covered, tables.get("coverage"), by_sample=False),
+        "authenticity": share("authenticity", neighbourhoods.authentic, tables.get("authenticity"), by_sample=True),
     }
+
+
+def share(key: str, hits_N: Tensor, table_R22: Tensor | None, *, by_sample: bool) -> Estimate:
+    """A share of samples (`by_sample`: each is judged by itself, given the reference) or of reference images."""
+    count, hits = len(hits_N), int(hits_N.sum())
+    value, near = hits / count, (hits + 0.5) / (count + 1)
+    variance = near * (1 - near) / count
+    if by_sample or table_R22 is None:
+        spread = _spread(table_R22, variance, max(1.0, count - 1.0))
+    else:
+        spread = spread_of(table_R22)
+        spread = replace(spread, samples=max(spread.samples, least(count)))
+    low, high = share_interval(value, count, spread)
+    return Estimate(value, low, high, spread=spread)
+
+
+def least(count: int) -> float:
+    """The least variance that anything of `count` images is credited with: what half an image more would change."""
+    return 0.5 / count**2
+
+
+def _spread(table_R22: Tensor | None, variance: float, freedom: float) -> Spread:
+    return Spread(variance, freedom) if table_R22 is None else spread_of(table_R22, variance, freedom)
+
+
+# ---- judged classes
 
 
 def score_figures(samples_NC: Tensor, real_MC: Tensor, errors: bool) -> Estimates:
     """The Inception-style score, and the total variation of judged class shares."""
-    classes = samples_NC.shape[1]
-    judged, truth = samples_NC.argmax(1), real_MC.argmax(1)
-
-    def variation(ours: Tensor, theirs: Tensor) -> float:
-        return total_variation(class_shares(judged[ours], classes), class_shares(truth[theirs], classes))
-
-    every, real = torch.arange(len(judged)), torch.arange(len(truth))
-    of_score: Jackknife | None = None
-    of_tv: Jackknife | None = None
-    if errors:
-        of_score = {"samples": [inception_score(samples_NC[r]) for r in _rest(len(judged), 0)]}
-        of_tv = {
-            "samples": [variation(r, real) for r in _rest(len(judged), 0)],
-            "reference": [variation(every, r) for r in _rest(len(truth), 1)],
-        }
+    variation, every, real = _variation(samples_NC, real_MC), torch.arange(len(samples_NC)), torch.arange(len(real_MC))
+    score, tv = inception_score(samples_NC), variation(every, real)
+    if not errors:
+        return {"score": Estimate(score), "tv": Estimate(tv)}
+    of_tv = spread_of(tabulated(variation, len(every), len(real), REPEATS))
     return {
-        "score": estimate("score", inception_score(samples_NC), of_score),
-        "tv": estimate("tv", variation(every, real), of_tv),
+        "score": estimate("score", score, left_out([inception_score(samples_NC[r]) for r in _rest(len(every))])),
+        "tv": estimate("tv", tv, replace(of_tv, samples=max(of_tv.samples, least(len(every))))),
     }
 
 
-def _rest(count: int, seed: int) -> list[Tensor]:
+def _variation(samples_NC: Tensor, real_MC: Tensor) -> Callable[[Tensor, Tensor], float]:
+    """Total variation of the shares of some samples and of some reference images."""
+    classes = samples_NC.shape[1]
+    judged, truth = samples_NC.argmax(1), real_MC.argmax(1)
+    return lambda ours, theirs: total_variation(
+        class_shares(judged[ours], classes), class_shares(truth[theirs], classes)
+    )
+
+
+def _rest(count: int) -> list[Tensor]:
     """The rows that stay when each group is left out."""
     groups = min(GROUPS, count // 2)
-    member = group_of(count, groups, seed)
+    member = group_of(count, groups)
     return [torch.nonzero(member != g)[:, 0] for g in range(groups)]
 
 
-def means_left_out(values_N: Tensor, seed: int) -> list[float]:
-    """The mean with each group left out."""
-    groups = min(GROUPS, len(values_N) // 2)
-    member, values = group_of(len(values_N), groups, seed), values_N.double()
-    sums = torch.zeros(groups, dtype=torch.float64).index_add_(0, member, values)
-    counts = torch.bincount(member, minlength=groups)
-    means: list[float] = ((values.sum() - sums) / (len(values) - counts)).tolist()
-    return means
-
-
-def estimate(key: str, value: float, jackknife: Jackknife | None) -> Estimate:
-    """A value with its jackknife interval, within what the metric can be."""
-    if jackknife is None:
+def estimate(key: str, value: float, spread: Spread | None) -> Estimate:
+    """A value with its interval, within what the metric can be."""
+    if spread is None:
         return Estimate(value)
-    low, high = two_sided(value, jackknife)
+    low, high = interval(value, spread)
     metric = METRIC[key]
     low = low if metric.least is None else max(low, metric.least)
-    return Estimate(value, low, high if metric.most is None else min(high, metric.most), jackknife=dict(jackknife))
-
-
-def share(hits_N: Tensor, side: str) -> Estimate:
-    """A share with Wilson's interval; `side` says whether samples or the reference are asked."""
-    low, high = wilson(int(hits_N.sum()), len(hits_N))
-    jackknife = {side: means_left_out(hits_N, seed=0 if side == "samples" else 1)}
-    return Estimate(float(hits_N.double().mean()), low, high, jackknife=jackknife)
-
-
-def swapped(table: list[list[int]]) -> list[tuple[int, int]]:
-    """Pairs of classes that look exchanged: of each, more samples are judged the other than itself, beyond chance.
-
-    Both one-sided sign tests at 0.01 over the number of pairs.
-    """
-    from scipy.stats import binom
-
-    pairs = list(combinations(range(len(table)), 2))
-
-    def beyond_chance(a: int, b: int) -> bool:
-        other, own = table[a][b], table[a][a]
-        return bool(binom.sf(other - 1, other + own, 0.5) < SWAP / len(pairs))
-
-    return [(a, b) for a, b in pairs if beyond_chance(a, b) and beyond_chance(b, a)]
+    return Estimate(value, low, high if metric.most is None else min(high, metric.most), spread=spread)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from embprobe.metrics.estimate import Jackknife
+from embprobe.metrics.estimate import Spread, mean_square
 
 Z95 = 1.959963984540054
 GROUPS = 20  # left out one at a time
 
 
-def wilson(successes: int, count: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, count: float, z: float = Z95) -> tuple[float, float]:
     """Interval of a share; Wilson 1927. Holds at 0 and at `count` too."""
     if count == 0:
         return (0.0, 1.0)
@@ -56,44 +56,91 @@ def student(freedom: float) -> float:
     return float(stdtrit(freedom, 0.975)) if freedom >= 1 else math.inf
 
 
+def two_tailed(size: float, variance: float, freedom: float) -> float:
+    """How likely chance alone moves a difference of none so far, by Student's t; 1 where nothing is known to vary."""
+    from scipy.special import stdtr
+
+    if variance <= 0 or freedom < 1:
+        return 1.0
+    return float(2 * stdtr(freedom, -abs(size) / math.sqrt(variance)))
+
+
+def welch(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Sum of independent (variance, freedom) and its degrees of freedom; Satterthwaite 1946, Welch 1947."""
+    variance = sum(v for v, _ in parts)
+    if variance <= 0:
+        return 0.0, 1.0
+    return variance, variance**2 / sum(v * v / max(1.0, freedom) for v, freedom in parts)
+
+
+def holm(probabilities: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, so that any false claim at all is as rare as one was; Holm 1979."""
+    order = sorted(range(len(probabilities)), key=probabilities.__getitem__)
+    corrected, least = [1.0] * len(order), 0.0
+    for place, i in enumerate(order):
+        least = max(least, min(1.0, (len(order) - place) * probabilities[i]))
+        corrected[i] = least
+    return corrected
+
+
 # ---- statistics of two sets of images: the samples, and the reference they are measured against
 
 
-def two_sided(value: float, jackknife: Jackknife) -> tuple[float, float]:
-    """95 % interval of a statistic of independent samples and reference: their jackknife variances add."""
-    return _welch(value, [jackknife_error(side) for side in jackknife.values()], [len(s) for s in jackknife.values()])
+def left_out(samples: Sequence[float], reference: Sequence[float] = ()) -> Spread:
+    """The spread of a statistic from its values with each group of samples, or of the reference, left out."""
+    g = len(reference)
+    mean = sum(reference) / g if g else 0.0
+    contrasts = tuple(v - mean for v in reference)
+    return Spread(jackknife_error(samples) ** 2, len(samples) - 1, contrasts, max(0.0, g - 1.0))
 
 
-def difference(
-    value_a: float, left_a: Jackknife | None, value_b: float, left_b: Jackknife | None, *, paired: bool
-) -> tuple[float, float, float] | None:
-    """a − b with its 95 % interval; None where a jackknife is missing.
-
-    `paired`: both were measured against the same reference images, grouped alike, so that what the reference adds to
-    both cancels. The samples of a and b are independent of each other in any case.
-    """
-    if not left_a or not left_b:
-        return None
-    errors = [jackknife_error(left["samples"]) for left in (left_a, left_b) if "samples" in left]
-    sizes = [len(left["samples"]) for left in (left_a, left_b) if "samples" in left]
-    ours, theirs = left_a.get("reference", []), left_b.get("reference", [])
-    if paired and len(ours) == len(theirs):
-        pairs = [x - y for x, y in zip(ours, theirs, strict=True)]
-        errors, sizes = (
-            [*errors, *([jackknife_error(pairs)] if pairs else [])],
-            [*sizes, *([len(pairs)] if pairs else [])],
-        )
-    else:
-        errors += [jackknife_error(side) for side in (ours, theirs) if side]
-        sizes += [len(side) for side in (ours, theirs) if side]
-    return (value_a - value_b, *_welch(value_a - value_b, errors, sizes))
-
-
-def _welch(value: float, errors: Sequence[float], groups: Sequence[int]) -> tuple[float, float]:
-    """Independent errors added; degrees of freedom after Welch 1947 and Satterthwaite 1946."""
-    variance = sum(e * e for e in errors)
-    if variance == 0:
-        return (value, value)
-    freedom = variance**2 / sum(e**4 / max(1, g - 1) for e, g in zip(errors, groups, strict=True))
+def interval(value: float, spread: Spread) -> tuple[float, float]:
+    """95 % interval of a statistic of samples and reference, whose variances add."""
+    variance, freedom = welch([(spread.samples, spread.freedom), _of_reference(spread)])
     reach = student(freedom) * math.sqrt(variance)
     return (value - reach, value + reach)
+
+
+def share_interval(share: float, count: int, spread: Spread) -> tuple[float, float]:
+    """Wilson's interval of a share of `count` images, at the count that would vary as much; Korn & Graubard 1998."""
+    plain = share * (1 - share)
+    effective = plain / spread.variance if plain > 0 and spread.variance > 0 else count
+    _, freedom = welch([(spread.samples, spread.freedom), _of_reference(spread)])
+    return wilson(share * effective, effective, student(max(2.0, freedom)) if plain > 0 else Z95)
+
+
+def averaged(spreads: Sequence[Spread]) -> Spread:
+    """The spread of the mean of values of independent samples, measured against the same reference."""
+    n = len(spreads)
+    variance, freedom = welch([(s.samples / n**2, s.freedom) for s in spreads])
+    first = spreads[0]
+    if any(len(s.reference) != len(first.reference) or s.scale != first.scale for s in spreads):
+        apart = (
+            sum(s.of_reference for s in spreads) / n
+        )  # chosen otherwise, so nothing can be subtracted: as if the same
+        return Spread(variance, freedom, (math.sqrt(apart),), 1.0)
+    contrasts = tuple(sum(c) / n for c in zip(*(s.reference for s in spreads), strict=True))
+    return Spread(variance, freedom, contrasts, first.scale, sum(s.noise for s in spreads) / n**2)
+
+
+def sampling(a: Spread, b: Spread, *, paired: bool) -> tuple[float, float]:
+    """Variance and freedom of a − b from the choice of images.
+
+    `paired`: both were measured against the same reference images, so that what these add to both cancels. The samples
+    are independent in any case.
+    """
+    parts = [(a.samples, a.freedom), (b.samples, b.freedom)]
+    if paired and len(a.reference) == len(b.reference) and a.scale == b.scale:
+        apart = tuple(x - y for x, y in zip(a.reference, b.reference, strict=True))
+        parts.append((max(0.0, a.scale * mean_square(apart) - a.noise - b.noise), _freedom(a)))
+    else:
+        parts += [_of_reference(a), _of_reference(b)]
+    return welch(parts)
+
+
+def _of_reference(spread: Spread) -> tuple[float, float]:
+    return spread.of_reference, _freedom(spread)
+
+
+def _freedom(spread: Spread) -> float:
+    return max(1.0, len(spread.reference) - 1.0)

@@ -37,10 +37,11 @@ class Metric:
 
 METRICS = (
     Metric("fd", "FD", 1, False, least=0, per_class=True, over_training=True),
+    Metric("fd_all", "FD, all training images", 1, False, least=0, per_class=True, over_training=True),
     Metric("fd_infinity", "FD∞", 1, False),
     Metric("kid", "KID", 4, False, any_count=True, per_class=True, over_training=True),
-    Metric("score", "score", 2, True, least=1),
-    Metric("tv", "TV", 3, False, least=0, most=1),
+    Metric("score", "score", 2, True, least=1, per_class=True, over_training=True),
+    Metric("tv", "TV", 3, False, least=0, most=1, over_training=True),
     Metric("precision", "precision", 3, True, per_class=True, over_training=True),
     Metric("recall", "recall", 3, True, per_class=True, over_training=True),
     Metric("density", "density", 3, True, least=0, per_class=True),

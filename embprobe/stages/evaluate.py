@@ -1,15 +1,15 @@
 """Evaluate: samples against real images, as judges see them, each figure beside its floor."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
+from embprobe import console
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
 from embprobe.stages.classify import Classify
-from embprobe.stages.features import JUDGES, judge_name
+from embprobe.stages.features import HELD_OUT, JUDGES, judge_name, split_of
 from embprobe.stages.measure import Measure
 from embprobe.store import Artefact, Json
-from embprobe.views import image_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,12 @@ class Evaluate(Stage):
     ones and the test for copies. A judge added later is measured alone.
     """
 
-    version = 4
+    version = 5
 
     samples: Artefact = option(
-        "samples, a decoder (its reconstructions), or a data set", made_by=("sample", "decode", "ingest")
+        "samples, a decoder (its reconstructions), or a data set",
+        made_by=("sample", "decode", "ingest"),
+        like="reference",
     )
     reference: Artefact = option("the real images: a data set, or a folder or zip to ingest first", made_by=("ingest",))
     judges: tuple[Artefact | str, ...] = option(
@@ -37,10 +39,18 @@ class Evaluate(Stage):
         "neighbours that span the manifolds of precision, recall, density and coverage", 3, least=1, most=1000
     )
     memorisation: bool = option("look for copies of training images in what a denoiser drew", True)
+    held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
+    reference_count: Literal["matched", "all"] = option(
+        "`all`: FD against all training images too, as published figures are, beside the one at matched numbers",
+        "matched",
+    )
     limit: int = option("most samples and reference images used", 50_000, least=1)
     seed: int = option("seed of which images are used where there are more", 0, least=0)
     measured: tuple[Artefact, ...] = option("figures by judge, and without one", (), derived=True, made_by=("measure",))
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
+
+    def resolved(self) -> dict[str, object]:
+        return {"held_out": split_of(self.reference, self.held_out)}
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With judges, each of which has measured the samples; what needs none stands last."""
@@ -52,6 +62,8 @@ class Evaluate(Stage):
             reference=self.reference,
             k=self.k,
             memorisation=self.memorisation,
+            held_out=self.held_out,
+            reference_count=self.reference_count,
             limit=self.limit,
             seed=self.seed,
             device=self.device,
@@ -68,6 +80,11 @@ class Evaluate(Stage):
             judges.append(make(Classify(images=self.reference, device=self.device)))
         if inception_there():
             judges.append("inception")
+        else:
+            console.say(
+                "not judged by Inception, whose weights are not on this machine: published FID, KID and IS have no "
+                "counterpart here (--judges inception says how to place them)"
+            )
         if not judges:
             raise UserError(
                 f"ingest {self.reference.short} has no classes to train a judge on; give --judges inception (with "
@@ -91,10 +108,9 @@ class Evaluate(Stage):
             [part.read_json("figures.json", dict) for part in judged],
             without.read_json("figures.json", dict),
         )
-        given = [report["name"] for report in reports]
-        for report, part in zip(reports, judged, strict=True):
-            if given.count(report["name"]) > 1:  # two weights files of one architecture
-                report["name"] += f" {part.short[:6]}"
+        for report in reports:  # two weights files of one architecture are two judges
+            alike = {r["judge"] for r in reports if r["name"] == report["name"]}
+            report["label"] = f"{report['name']} {report['judge'][:6]}" if len(alike) > 1 else report["name"]
         copies = judged[0].read_json("copies.json", dict) | without.read_json("copies.json", dict)
         copies = {space: copies[space] for space in ("pixels", "judge", "latents") if space in copies}
         protocol = self.protocol(reports[0])
@@ -102,27 +118,42 @@ class Evaluate(Stage):
             "metrics.json", {"judges": reports, "latents": alone, "memorisation": copies, "protocol": protocol}
         )
         first = reports[0]
-        out.note(judge=first["name"], weak=first["weak"], count=first["count"])
+        out.note(judge=first["label"], held_out=self.held_out, weak=first["weak"], count=first["count"])
         out.note(**{key: estimate["value"] for key, estimate in (first["metrics"] | alone["metrics"]).items()})
         out.note(**{f"copies_{space}": test["copies"] for space, test in copies.items()})
 
     def protocol(self, report: dict[str, Json]) -> dict[str, Json]:
         """How the figures were taken."""
-        from embprobe.evaluation.figures import COVERAGE
-
-        size = "×".join(str(side) for side in dict.fromkeys(image_size(self.samples)))
+        size, floor = report["protocol"]["size"], report.get("floor")
+        counts = f"{report['count']} samples against as many training images"
+        if "whole" in report:
+            counts += f"; `FD, all training images`: {report['whole']['samples']} against {report['whole']['training']}"
         return {
-            "counts": {"samples and training images": report["count"], "held-out images": report["floor_count"]},
-            "pixels": f"both sets at {size} px, antialiased bicubic, u8, then the judge's own resize",
-            "reference": "training split, as many images as samples",
-            "floor": "held-out real images in the place of the samples",
+            "counts": counts,
+            "held out": f"the {self.held_out} split",
+            "pixels": f"both sets at {size} px, antialiased bicubic without clipping between passes, u8, then the judge's "
+            "own resize",
+            "floor": floor_words(floor) if floor else "none: nothing is held out",
             "k": self.k,
-            "score": "one split over all samples",
-            "intervals": "95 %; FD, FD∞, KID, TV: delete-group jackknives over samples and over the reference, added; score "
-            "and density: over samples; precision, recall, coverage, authenticity: Wilson over queries, the manifold kept",
-            "coverage of the intervals": COVERAGE,
+            "score": "one split over all samples; class probabilities by softmax at temperature 1",
+            "KID": "features over their root mean square in the reference, except Inception's, which are as published",
+            "intervals": "95 %, over the choice of samples and of reference images; FD, FD∞, KID, score: delete-group "
+            "jackknives; precision, recall, density, coverage, authenticity, TV: 32 times complementary halves of both sets "
+            "(shares by Wilson at the effective number)",
             "FD∞": "twice the FD of all images less the mean FD of two halves that complement each other",
             "ties": "a distance equal to a radius is inside for precision and recall, outside for density and coverage",
+            "authenticity": "against as many training images as samples: its floor says what a model that copies nothing gets",
             "memorisation": "training and held-out images are exchangeable for a sample that copies nothing; a copy is at "
             "most half as far from its training image as from any held-out one and from its fifth nearest training image",
         }
+
+
+def floor_words(floor: Json) -> str:
+    """Which real images stand in the samples' place."""
+    words = f"{floor['held_out']} held-out images"
+    if floor["training"]:
+        words += f" and {floor['training']} training images that are not in the reference"
+    words += " in the place of the samples"
+    if floor["extrapolated"]:
+        words += f", at {floor['images']} and from there foretold for {floor['at']}: FD and score by 1/n, TV by 1/√n"
+    return words

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from embprobe.chunks import fill
 from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
 from embprobe.store import Artefact, Json
+from embprobe.views import Images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 128  # images a forward pass; decides, since a network's rounding depends on it
 CHUNK_ROWS = 1024
+HELD_OUT = "split that is held out: val, test, or auto, which is test where the data set has one, else val"
 JUDGES = "a classify artefact, inception, a classifier's weights file or an encoder"
 
 
@@ -28,7 +30,7 @@ class Featurize(Stage):
     A data set's training and held-out images are kept apart, unless --whole; samples are always one set.
     """
 
-    version = 2
+    version = 3
 
     images: Artefact = option(
         "a data set, samples, or a decoder's reconstructions", made_by=("ingest", "sample", "decode")
@@ -38,6 +40,7 @@ class Featurize(Stage):
         "height and width at which the judge gets the images, in pixels: those of the samples to compare with"
     )
     whole: bool = option("a data set as one set of images, whatever its splits", False)
+    held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
     limit: int = option("most images of each set", 50_000, least=1)
     seed: int = option("seed of which images are used where there are more", 0, least=0)
     weights: Path | None = option("the judge's weights, where it is the name of an encoder", None, derived=True)
@@ -50,7 +53,8 @@ class Featurize(Stage):
 
     def resolved(self) -> dict[str, object]:
         size = self.size * 2 if len(self.size) == 1 else self.size
-        return {"size": size, "whole": self.whole or self.images.stage != "ingest"}
+        whole = self.whole or self.images.stage != "ingest"
+        return {"size": size, "whole": whole, "held_out": "auto" if whole else split_of(self.images, self.held_out)}
 
     def validate(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1 or max(self.size) > 8192:
@@ -76,7 +80,8 @@ class Featurize(Stage):
         judge, device = load_judge(self.judge, weights=self.weights), device_of(self.device)
         judge.to(device)
         height, width = self.size
-        sets = image_sets(self.images, (height, width), self.limit, self.seed, whole=self.whole)
+        split = None if self.whole else split_of(self.images, self.held_out)
+        sets = image_sets(self.images, (height, width), self.limit, self.seed, split)
         for name, chosen in sets.items():
             out.create(f"{name}_rows", (len(chosen.rows),), "int64").write(chosen.rows)
             self.look(judge, name, chosen, out, device)
@@ -96,6 +101,11 @@ class Featurize(Stage):
             for what, width in zip(("features", "probabilities"), widths, strict=False)
         ]
         fill(arrays, chosen.read, outputs, batch=BATCH, label=f"judging {name.replace('_', ' ')}")
+
+
+def split_of(images: Artefact, wanted: str) -> str:
+    """The split that is meant, as soon as the data set is there. Raises UserError where it holds nothing."""
+    return Images(images).measured_split(wanted) if images.stage == "ingest" and images.complete else wanted
 
 
 def is_encoder(judge: Artefact | str | None) -> bool:

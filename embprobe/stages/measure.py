@@ -1,12 +1,14 @@
 """Measure: samples against real images as one judge sees them; `evaluate` puts judges side by side."""
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
-from embprobe.stages.features import JUDGES, Featurize, is_encoder, judge_name
+from embprobe.stages.features import HELD_OUT, JUDGES, Featurize, is_encoder, judge_name, split_of
 from embprobe.store import Artefact, Json
 from embprobe.views import Features, Images, Samples, image_size
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from embprobe.evaluation.copies import Space
 
 WEAK = 0.9  # a judge less accurate than this is marked
-
-
 NEIGHBOURS = 5  # training images that the test for copies needs at least
 
 
@@ -27,14 +27,16 @@ class Measure(Stage):
 
     Fréchet and kernel distance, score, class shares, precision, recall, density, coverage, authenticity, the class
     asked for, all of it per class, and for what a denoiser drew a test for copies in the judge's features. The reference
-    is the training split; the floor is real held-out images against it. Counts are matched. Without a judge: the
-    distance of latents, and the test for copies in pixels and in latents.
+    is the training split; the floor is real held-out images in the samples' place, at the samples' number. Without a
+    judge: the distance of latents, and the test for copies in pixels and in latents.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     samples: Artefact = option(
-        "samples, a decoder (its reconstructions), or a data set", made_by=("sample", "decode", "ingest")
+        "samples, a decoder (its reconstructions), or a data set",
+        made_by=("sample", "decode", "ingest"),
+        like="reference",
     )
     reference: Artefact = option("the real images: a data set, or a folder or zip to ingest first", made_by=("ingest",))
     judge: Artefact | str | None = option(
@@ -44,25 +46,35 @@ class Measure(Stage):
         "neighbours that span the manifolds of precision, recall, density and coverage", 3, least=1, most=1000
     )
     memorisation: bool = option("look for copies of training images in what a denoiser drew", True)
+    held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
+    reference_count: Literal["matched", "all"] = option(
+        "`all`: FD against all training images too, as published figures are, beside the one at matched numbers",
+        "matched",
+    )
     limit: int = option("most samples and reference images used", 50_000, least=1)
     seed: int = option("seed of which images are used where there are more", 0, least=0)
     real: Artefact | None = option("what the judge sees in the reference", None, derived=True, made_by=("features",))
     drawn: Artefact | None = option("what the judge sees in the samples", None, derived=True, made_by=("features",))
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
+    def resolved(self) -> dict[str, object]:
+        return {"held_out": split_of(self.reference, self.held_out)}
+
     def prepare(self, make: Make, *, download: bool) -> Self:
-        """The judge looks at the reference and at the samples, once each, at the samples' size."""
+        """The judge looks at the reference and at the samples, once each, at one size."""
         if self.judge is None or not (self.reference.complete and self.samples.complete):
             return self
         look = Featurize(
             images=self.reference,
             judge=self.judge,
-            size=image_size(self.samples),
+            size=self.size,
+            held_out=self.held_out,
             limit=self.limit,
             seed=self.seed,
             device=self.device,
         )
-        drawn = None if self.samples == self.reference else make(replace(look, images=self.samples, whole=True))
+        elsewhere = replace(look, images=self.samples, whole=True, held_out="auto")
+        drawn = None if self.samples == self.reference else make(elsewhere)
         return replace(self, real=make(look), drawn=drawn)
 
     def spec(self) -> dict[str, Json]:
@@ -77,6 +89,11 @@ class Measure(Stage):
                     f"judge {self.judge.short} knows the classes {', '.join(known[:3])}…, the reference has others; "
                     "give a judge made from the reference"
                 )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width at which images are compared: the samples', or for images from elsewhere the reference's."""
+        return image_size(self.reference if self.samples.stage == "ingest" else self.samples)
 
     def work(self) -> float:
         """Images compared."""
@@ -94,28 +111,46 @@ class Measure(Stage):
         if self.judge is None:
             return {"metrics": self.latent_figures()}
         from embprobe import console
-        from embprobe.evaluation import figures
+        from embprobe.evaluation import reports
         from embprobe.evaluation.features import compared_sets
 
         assert self.real is not None
         real, drawn = Features(self.real), None if self.drawn is None else Features(self.drawn)
-        sets = figures.enough(compared_sets(Images(self.reference), real, drawn), self.k)
-        console.say(figures.counts(sets))
+        images = Images(self.reference)
+        sets = reports.sound(compared_sets(images, real, drawn), self.k)
+        console.say(reports.counts(sets))
         name, accuracy, classes, facts = (real.judge[key] for key in ("name", "accuracy", "classes", "facts"))
-        report = figures.judge_report(classes, accuracy, sets, self.k)
-        size = "×".join(str(side) for side in dict.fromkeys(image_size(self.samples)))
-        digest = sets["train"].cut(report["count"]).digest()
+        terms = reports.Terms(
+            self.k,
+            images.classes,
+            knows=classes is not None,
+            accuracy=accuracy,
+            whole_reference=self.reference_count == "all",
+            common_scale=name != "inception",
+        )
+        report = reports.judge_report(sets, terms)
         facts = {"name": name, "accuracy": accuracy, **facts, "weak": accuracy is not None and accuracy < WEAK}
-        facts |= {"probed": probed(self.judge, self.samples)}
-        return facts | {"reference": f"{self.reference.short} {size} px {digest}"} | report
+        facts |= {"probed": probed(self.judge, self.samples), "judge": identity(self.real)}
+        reference = sets["train"].cut(report["count"]).digest()
+        most = max(len(part) for part in sets.values())
+        return facts | {"protocol": self.protocol(most >= self.limit), "reference": reference} | report
+
+    def protocol(self, limited: bool) -> dict[str, Json]:
+        """What rows must share to be compared."""
+        terms: dict[str, Json] = {
+            "data": self.reference.short,
+            "size": "×".join(str(side) for side in dict.fromkeys(self.size)),
+        }
+        terms |= {"k": self.k, "held out": self.held_out}
+        return terms | ({"limit": self.limit, "seed": self.seed} if limited else {})
 
     def latent_figures(self) -> dict[str, Json]:
         """The distance of latents, where a denoiser that saw the reference drew the samples."""
-        from embprobe.evaluation import copies
+        from embprobe.evaluation.latents import latent_distance
 
         rows = self.rows()
         space = self.latent_space(rows[0]) if rows else None
-        estimate = space and rows and copies.latent_distance(space, rows[1], rows[2], self.seed)
+        estimate = space and rows and latent_distance(space, rows[1], rows[2], self.seed)
         return {"latent_fd": estimate.json()} if estimate else {}
 
     def copies(self) -> dict[str, Json]:
@@ -128,7 +163,7 @@ class Measure(Stage):
 
         spaces: dict[str, Space | None] = {}
         if self.judge is None:
-            drawn = image_sets(self.samples, image_size(self.samples), self.limit, self.seed, whole=True)["samples"]
+            drawn = image_sets(self.samples, self.size, self.limit, self.seed, None)["samples"]
             spaces["pixels"] = copies.pixel_space(drawn, Images(self.reference))
             spaces["latents"] = self.latent_space(rows[0])
         elif self.real is not None and self.drawn is not None:
@@ -139,34 +174,42 @@ class Measure(Stage):
     def rows(self) -> "tuple[np.ndarray, np.ndarray, np.ndarray] | None":
         """Rows of the samples, of the training images that the denoiser saw, and of held-out images.
 
-        None where nothing was drawn, or too little is held out.
+        None for a decoder's reconstructions and for the reference itself, and where too little is held out.
         """
         import numpy as np
 
         from embprobe.views import seeded_subset
 
         reference = Images(self.reference)
-        held = seeded_subset(reference.held_out, self.limit, self.seed)
-        if self.samples.stage != "sample" or len(held) <= self.k:
+        held = seeded_subset(reference.of_split(self.held_out), self.limit, self.seed)
+        if self.samples.stage == "decode" or self.samples == self.reference or len(held) <= self.k:
             return None
-        samples = Samples(self.samples)
         train = seeded_subset(reference.train, self.limit, self.seed)
-        if self.of_reference(samples):
-            train = np.intersect1d(train, samples.denoiser.training_rows())
+        if self.of_reference():
+            train = np.intersect1d(train, Samples(self.samples).denoiser.training_rows())
         if len(train) <= max(self.k, NEIGHBOURS):
             return None
-        return seeded_subset(np.arange(len(samples)), self.limit, self.seed), train, held
+        count = len(Images(self.samples) if self.samples.stage == "ingest" else Samples(self.samples))
+        return seeded_subset(np.arange(count), self.limit, self.seed), train, held
 
     def latent_space(self, rows: "np.ndarray") -> "Space | None":
         """Latents, where the denoiser's are those of the reference."""
         from embprobe.evaluation import copies
 
-        samples = Samples(self.samples)
-        return copies.latent_space(samples, rows) if self.of_reference(samples) else None
+        return copies.latent_space(Samples(self.samples), rows) if self.of_reference() else None
 
-    def of_reference(self, samples: Samples) -> bool:
+    def of_reference(self) -> bool:
         """Whether a denoiser drew the samples that learned from the reference."""
+        if self.samples.stage != "sample":
+            return False
+        samples = Samples(self.samples)
         return samples.drawn and samples.denoiser.latents.images.artefact == self.reference
+
+
+def identity(features: Artefact) -> str:
+    """Tells judges apart whose weights differ, whatever they are called."""
+    told = {key: features.spec.get(key) for key in ("judge", "family", "weights", "version")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def probed(judge: Artefact | str, samples: Artefact) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Report(Stage):
     """Write one HTML page (and its PNG, SVG, CSV parts) from evaluations, probes and whatever they were made from."""
 
-    version = 3
+    version = 4
 
     artefacts: tuple[Artefact, ...] = option("evaluate and probe artefacts (others add their part)", positional=True)
     title: str = option("the page's heading", "What the encoders keep")
@@ -44,12 +44,12 @@ class Report(Stage):
         from embprobe.study.table import csv_text
 
         study = Study(self.artefacts)
-        judged, reading = judging.judges(study), judging.readers(study)
+        judged, reading = judging.compared(study)
         gallery, first = Gallery(study, out), judged[0]
         series = {key: curves.points(study, first.name, key) for key in [m.key for m in METRICS if m.over_training]}
         areas = curves.curve_summary(series, self.fd_target)
         parts = [
-            Section("The answer", sections.answer_section(study, judged, reading.rows)),
+            Section("The answer", sections.answer_section(study, judged, reading)),
             Section("Comparison", sections.comparison(judged, reading)),
             Section(
                 "Curves over training",
@@ -68,7 +68,7 @@ class Report(Stage):
         if self.latex:
             out.write_bytes("tables.tex", latex.tables(judged, reading).encode())
         out.write_bytes("report.html", html.page(self.title, sections.lead(study), parts).encode())
-        said = [str(s) for _, sentences in judging.answers(judged, reading.rows) for s in sentences]
+        said = [str(s) for _, sentences in judging.answers(judged, reading) for s in sentences]
         out.note(page="report.html", systems=[r.label for r in first.rows if not r.is_floor], answer=said)
 
 
@@ -80,11 +80,11 @@ def table_json(
     areas: Json,
 ) -> Json:
     """Everything the page says in figures, for machines; `headers` and `rows` are the first judge's table as text."""
-    from embprobe.study import judging
+    from embprobe.study import cautions, judging
     from embprobe.study.table import Table, merged
 
-    table = Table(merged(judged[0].rows, reading.rows))
-    answers = judging.answers(judged, reading.rows)
+    table = Table(merged(judged[0].rows, reading.rows), judged[0].leaders)
+    answers = judging.answers(judged, reading)
     points = {
         key: {
             name: [[p.epochs, p.estimate.value, p.estimate.low, p.estimate.high, p.count] for p in line]
@@ -96,7 +96,7 @@ def table_json(
         "headers": table.headers,
         "rows": table.plain,
         "answer": [{"about": heading, "said": [str(s) for s in said]} for heading, said in answers],
-        "cautions": judging.cautions(study, judged),
+        "cautions": cautions.cautions(study, judged),
         "judges": [{"name": j.name, "accuracy": j.accuracy, "weak": j.weak, "probed": j.probed} for j in judged],
         "values": {j.name: [r.json() for r in j.rows] for j in judged},
         "embeddings": [r.json() for r in reading.rows],

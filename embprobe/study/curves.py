@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from embprobe.metrics.estimate import Estimate
 from embprobe.store import Json
-from embprobe.study.reading import Study, estimates_of
+from embprobe.study.reading import Study
 
 Line = Sequence[tuple[float, float]]  # (epochs, value), epochs above 0 and rising
 
@@ -62,12 +62,11 @@ def epochs_until(line: Line, target: float) -> float | None:
 def points(study: Study, judge: str, key: str) -> dict[str, list[Point]]:
     """A figure over the milestones that were evaluated, by row; rows with a single point are left out."""
     lines: dict[str, dict[float, Point]] = {}
-    for evaluation in [e for e in study.drawn if judge in e.judges]:
-        report, samples = evaluation.judges[judge], evaluation.samples
-        estimate = estimates_of(report["metrics"]).get(key)
+    for evaluation, stage in study.course[judge]:
+        estimate = stage.values.get(key)
         if estimate is not None:
-            point = Point(samples.epochs, estimate, report["count"])
-            lines.setdefault(study.name(samples), {}).setdefault(point.epochs, point)
+            point = Point(stage.epochs, estimate, stage.count)
+            lines.setdefault(study.name(evaluation), {}).setdefault(point.epochs, point)
     return {name: [line[x] for x in sorted(line)] for name, line in lines.items() if len(line) > 1}
 
 

@@ -45,7 +45,7 @@ class Gallery:
         by_class = False
         for evaluation in self.shown():
             samples = evaluation.samples
-            images, label, caption = samples.array, samples.labels, self.study.name(samples)
+            images, label, caption = samples.array, samples.labels, self.study.name(evaluation)
             rows, beside = np.arange(min(ACROSS * ROWS, len(images))), NOTHING
             if label is not None and len(set(label)) > 1:
                 rows, beside = class_rows(label, samples.classes)
@@ -113,7 +113,7 @@ class Gallery:
         mine, theirs = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
         ratios = ", ".join(f"{pair[2]:.2f}" for pair in pairs)
         caption = (
-            f"{self.study.name(samples)}, {SPACES.get(space, space)}: nearest training image below; its distance over that of "
+            f"{self.study.name(evaluation)}, {SPACES.get(space, space)}: nearest training image below; its distance over that of "
             f"the nearest held-out or the fifth nearest training image, whichever is nearer: {ratios}"
         )
         sheet = np.concatenate([samples.array.take(mine), self.sized(evaluation.reference, theirs)])

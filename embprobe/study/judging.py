@@ -1,15 +1,18 @@
 """What judges say of a study: who they are, how far they can be trusted, the answer, and what it leaves open."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from embprobe.metrics.table import Metric
+from embprobe.metrics.table import METRICS
 from embprobe.store import Json
-from embprobe.study import verdict
+from embprobe.study import chance, verdict
+from embprobe.study.chance import Difference
 from embprobe.study.reading import Study
 from embprobe.study.rows import Row
-from embprobe.study.verdict import Difference, Sentence, Standing, listed
+from embprobe.study.usable import judge_knows
+from embprobe.study.verdict import Sentence, Standing, listed
 
 READERS = "readers"  # the simple readers of embeddings, compared as if they were a judge
 NOBODY = "no judge"
@@ -17,7 +20,7 @@ NOBODY = "no judge"
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """A judge's rows, and what it says of itself."""
+    """A judge's rows, what it says of itself, and the differences between rows, corrected for their number."""
 
     name: str
     accuracy: float | None
@@ -25,10 +28,16 @@ class JudgeReport:
     labels: Sequence[str]  # of each set of samples
     reports: Sequence[Json]  # its part of each evaluation
     protocols: Sequence[Json]
+    differences: Mapping[str, Sequence[Difference]]  # by how the rows were drawn; all that have an interval
 
     @property
     def weak(self) -> bool:
         return any(r.weak for r in self.rows)
+
+    @property
+    def knows(self) -> bool:
+        """Whether it tells classes apart at all."""
+        return judge_knows(self.accuracy, max((len(r.get("classes") or []) for r in self.reports), default=0))
 
     @property
     def probed(self) -> list[str]:
@@ -50,160 +59,95 @@ class JudgeReport:
         """Rows that may be compared, by how they were drawn."""
         return verdict.groups(self.rows)
 
-    @cached_property
-    def differences(self) -> dict[str, list[Difference]]:
-        """Every difference that has an interval, by how the rows were drawn."""
-        return {how: verdict.differences(group) for how, group in self.groups.items()}
-
     def standings(self, how: str) -> list[Standing]:
-        """Who is ahead among the learned encoders."""
+        """Who is ahead among the learned encoders that conclusions can rest on."""
         group = self.groups.get(how, {})
-        return verdict.standings({k: rows for k, rows in group.items() if not rows[0].control})
+        usable = {k: rows for k, rows in group.items() if not rows[0].control and not any(r.unusable for r in rows)}
+        return verdict.standings(usable, verdict.among(self.differences.get(how, ()), list(usable)))
+
+    @property
+    def leaders(self) -> dict[tuple[str, str], str]:
+        """The encoder that is ahead of every other row drawn alike, controls too, by how and figure."""
+        found = {}
+        for how, group in self.groups.items():
+            usable = {k: rows for k, rows in group.items() if not any(r.unusable for r in rows)}
+            for standing in verdict.standings(usable, verdict.among(self.differences.get(how, ()), list(usable))):
+                if not standing.tied:
+                    found[how, standing.column.key] = standing.best
+        return found
+
+    def answer(self, how: str) -> list[Sentence]:
+        """What it says of the rows drawn so; nothing can be said by a judge that knows no class from another."""
+        if not self.knows:
+            right = f"{100 * (self.accuracy or 0):.1f} % right on held-out images"
+            return [
+                Sentence("The judge", f"can't tell the classes ({right}): nothing is concluded from it, nobody wins.")
+            ]
+        return verdict.answer(self.groups[how], self.differences.get(how, ()))
 
 
-def judges(study: Study) -> list[JudgeReport]:
-    """Every judge, the first one given first."""
-    judge_reports = []
-    for name in study.judges or [NOBODY]:
-        mine = study.once(name)
-        reports, labels = [e.judges[name] for e in mine], [study.name(e.samples) for e in mine]
-        accuracy = reports[0].get("accuracy") if reports else None
-        judge_reports.append(JudgeReport(name, accuracy, study.rows(name), labels, reports, [e.protocol for e in mine]))
-    return judge_reports
+def compared(study: Study) -> tuple[list[JudgeReport], JudgeReport]:
+    """Every judge, the first one given first, and the simple readers, whose differences are two families.
+
+    One family are all comparisons of learned encoders on the page, the other all that a control is a side of: of either
+    Holm's correction makes it rare that any claim is false.
+    """
+    judged = [judged_by(study, name) for name in study.judges or [NOBODY]]
+    readers = JudgeReport(READERS, None, study.embeddings(), (), (), (), {})
+    every = [(j, how, d) for j in (*judged, readers) for how, g in j.groups.items() for d in verdict.differences(g)]
+    every = [(j, how, d if j.knows else replace(d, barred=True)) for j, how, d in every]
+    controls = {row.encoder for j in (*judged, readers) for row in j.rows if row.control}
+    found: dict[tuple[str, str], list[Difference]] = defaultdict(list)
+    for of_controls in (False, True):
+        family = [one for one in every if bool({one[2].first, one[2].second} & controls) == of_controls]
+        for (judge, how, _), difference in zip(family, chance.corrected([d for _, _, d in family]), strict=True):
+            found[judge.name, how].append(difference)
+    *judged, readers = (
+        replace(j, differences={how: by_column(found[j.name, how]) for how in j.groups if found[j.name, how]})
+        for j in (*judged, readers)
+    )
+    return judged, readers
 
 
-def readers(study: Study) -> JudgeReport:
-    """What simple readers find in embeddings, compared as if they were a judge."""
-    return JudgeReport(READERS, None, study.embeddings(), (), (), ())
+def by_column(differences: Sequence[Difference]) -> list[Difference]:
+    """In the order of the metrics."""
+    return sorted(differences, key=lambda d: METRICS.index(d.column))
 
 
-def answers(judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> list[tuple[str, list[Sentence]]]:
+def judged_by(study: Study, name: str) -> JudgeReport:
+    """One judge's part, without differences."""
+    mine = study.once(name)
+    reports = [report for e in mine if (report := study.report(e, name)) is not None]
+    labels = [study.name(e) for e in mine]
+    accuracy = reports[0].get("accuracy") if reports else None
+    return JudgeReport(name, accuracy, study.rows(name), labels, reports, [e.protocol for e in mine], {})
+
+
+def answers(judged: Sequence[JudgeReport], readers: JudgeReport) -> list[tuple[str, list[Sentence]]]:
     """A heading and its sentences for each judge and way of drawing, then for what readers find in embeddings."""
     sections = []
     for judge in judged:
-        for how, group in judge.groups.items():
+        for how in judge.groups:
             drawn = f"Samples {how}" if how else "Samples"
-            sections.append(
-                (f"{drawn}, judged by {judge.name}{' ⚠' if judge.weak or judge.probed else ''}", verdict.answer(group))
-            )
-    for group in verdict.groups(embeddings).values():
-        sections.append(("Embeddings, by simple readers on held-out images", verdict.answer(group)))
+            flag = " ⚠" if judge.weak or judge.probed else ""
+            sections.append((f"{drawn}, judged by {judge.name}{flag}", judge.answer(how)))
+    for how in readers.groups:
+        sections.append(("Embeddings, by simple readers on held-out images", readers.answer(how)))
     return [(heading, said) for heading, said in sections if said]
 
 
-def cautions(study: Study, judged: Sequence[JudgeReport]) -> list[str]:
-    """What can't be concluded."""
-    said = [_seeds(study), *(_trust(j) for j in judged), _disagreement(judged), *(_decoders(j) for j in judged[:1])]
-    reports = [report for judge in judged for report in judge.reports]
-    if any(not r["metrics"].get("fd_infinity", {}).get("reliable", True) for r in reports):
-        said.append(
-            "FD∞ (⚠) wants at least four samples for each feature dimension and has fewer: no winner is named in it."
-        )
-    if any(len({r.count for rows in g.values() for r in rows}) > 1 for j in judged for g in j.groups.values()):
-        said.append(
-            "Rows have different numbers of samples: only KID and asked class, which don't depend on it, are compared."
-        )
-    if any(r["count"] != r["floor_count"] for r in reports):
-        said.append("The floor has fewer images than the samples (column n), which raises its FD and FD's alone.")
-    if study.unlike:
-        said.append(
-            f"Compared rows differ in more than the encoder: {listed(study.unlike)}. A difference may come from there."
-        )
-    said += _copying(study)
-    total = sum(len(differences) for j in (*judged, readers(study)) for differences in j.differences.values())
-    if total > 1:
-        said.append(
-            f"{total} differences are given at 95 % each, without correction for their number: where nothing differs, "
-            "about one in twenty intervals still leaves out 0."
-        )
-    return [s for s in said if s]
-
-
-def _seeds(study: Study) -> str:
-    """Whether the spread over training is known."""
-    groups = verdict.groups(study.rows(study.judges[0])) if study.judges else {}
-    several = [len(rows) > 1 for group in groups.values() for rows in group.values()]
-    if not several or all(several):
+def family_words(judged: Sequence[JudgeReport], readers: JudgeReport) -> str:
+    """What the claims of the page are corrected for."""
+    every = [d for j in (*judged, readers) for differences in j.differences.values() for d in differences]
+    controls = {row.encoder for j in (*judged, readers) for row in j.rows if row.control}
+    told = [d for d in every if not d.barred and d.column.higher is not None]
+    with_control = sum(bool({d.first, d.second} & controls) for d in told)
+    words = [f"{len(told) - with_control} comparisons of learned encoders"] if len(told) > with_control else []
+    words += [f"{with_control} with a control"] if with_control else []
+    if not words:
         return ""
     return (
-        "There is one training seed each: intervals are over images and leave out what another seed of training would "
-        "change, which may be more."
+        f"Who leads and who is behind is corrected by Holm's method for the {listed(words)} of this page, each a family: where "
+        "nothing differs, a family makes any false claim at all in at most one page of twenty. Square brackets: the 95 % "
+        "interval of the difference by itself, uncorrected."
     )
-
-
-def _trust(judge: JudgeReport) -> str:
-    """What a weak or probed judge puts in doubt."""
-    said = []
-    if judge.weak:
-        known = (
-            f" gets {100 * judge.accuracy:.1f} % of held-out images right" if judge.accuracy is not None else " is weak"
-        )
-        said.append(
-            f"{judge.name}{known}: class shares, score, asked class and everything per class carry its mistakes."
-        )
-    if judge.probed:
-        said.append(
-            f"{judge.name} is, or was trained as, the encoder of {listed(judge.probed)}: its figures may flatter it."
-        )
-    return " ".join(said)
-
-
-def _disagreement(judged: Sequence[JudgeReport]) -> str:
-    """Figures in which two judges name different winners."""
-    winners: dict[tuple[str, Metric], dict[str, str]] = {}
-    for judge in judged:
-        for how in judge.groups:
-            for standing in judge.standings(how):
-                if not standing.tied:
-                    winners.setdefault((how, standing.column), {})[judge.name] = standing.best
-    apart = [(how, c, by) for (how, c), by in winners.items() if len(set(by.values())) > 1]
-    said = [
-        f"{column.name}{f' ({how})' if how else ''}: {', '.join(f'{best} by {name}' for name, best in by.items())}"
-        for how, column, by in apart
-    ]
-    return f"Judges disagree in {'; '.join(said)}." if said else ""
-
-
-def _decoders(judge: JudgeReport) -> str:
-    """How much of the samples' FD the decoders alone explain."""
-    rebuilt = {r.encoder: r for r in judge.rows if r.kind == "reconstructions" and "fd" in r.values}
-    if not rebuilt:
-        return ""
-    fd = {name: row.values["fd"].value for name, row in rebuilt.items()}
-    counts = {r.count for r in rebuilt.values()} | {
-        r.count for rows in judge.groups.values() for g in rows.values() for r in g
-    }
-    said = f"Reconstructions of real images alone score FD {listed([f'{v:.1f} ({name})' for name, v in fd.items()])}"
-    said += ", at another number of images (column n)" if len(counts) > 1 else ""
-    said += ": the decoder bounds what samples can reach."
-    for how in judge.groups:
-        for standing in [s for s in judge.standings(how) if s.column.key == "fd" and not s.tied]:
-            next_best = standing.behind[0]
-            rival, size = verdict.other(next_best, standing.best), next_best.lead()[0]
-            apart = fd[rival] - fd[standing.best] if {rival, standing.best} <= set(fd) else 0.0
-            if apart >= size / 2:
-                drawn = f" ({how})" if how else ""
-                said += (
-                    f" {standing.best}'s lead of {size:.1f} over {rival}{drawn} stands against {apart:.1f} between their "
-                    "decoders: it may be theirs."
-                )
-    return said
-
-
-def _copying(study: Study) -> list[str]:
-    """Rows whose samples lie nearer to training images than held-out images do."""
-    said = []
-    for evaluation in study.final:
-        tests = evaluation.copies.items()
-        suspicious = [f"{space} (p {pvalue(t['p'])})" for space, t in tests if t and t.get("p", 1) < 0.01]
-        if suspicious:
-            said.append(
-                f"{study.name(evaluation.samples)} may copy: its samples lie nearer to training images than held-out images "
-                f"do, in {listed(suspicious)}."
-            )
-    return list(dict.fromkeys(said))
-
-
-def pvalue(p: float) -> str:
-    """A p-value as text."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from embprobe.console import visible
 from embprobe.page.html import Cell
+from embprobe.study.cautions import pvalue
 from embprobe.study.judging import JudgeReport
-from embprobe.study.rows import Row
 from embprobe.study.table import Table
-from embprobe.study.verdict import METHODS
 
 WIDE = 6  # columns of figures beside each other
 SIGNS = {
@@ -28,21 +27,21 @@ def tables(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     """Figures with ± and the best in bold, floors, and differences: one table float after the other."""
     parts = ["% \\usepackage{booktabs}"]
     for judge in judged:
-        said = f"{judge.caption}. {INTERVALS} Bold: best of the rows drawn the same way; italic: floors."
-        parts += floats(judge.rows, said)
+        said = f"{judge.caption}. {INTERVALS} Bold: ahead of every other row drawn the same way, corrected; italic: floors."
+        parts += floats(judge, said)
         parts += difference_floats(judge)
-    parts += floats(reading.rows, f"{reading.caption}. {INTERVALS}") + difference_floats(reading)
+    parts += floats(reading, f"{reading.caption}. {INTERVALS}") + difference_floats(reading)
     return "\n\n".join(parts) + "\n"
 
 
-def floats(rows: Sequence[Row], caption: str) -> list[str]:
+def floats(judge: JudgeReport, caption: str) -> list[str]:
     """A table for every few columns."""
     parts = []
-    whole = Table(rows)
+    whole = Table(judge.rows)
     for start in range(0, len(whole.columns), WIDE):
         keys = [c.key for c in whole.columns[start : start + WIDE]]
-        shown = [r for r in rows if any(k in r.values for k in keys)]
-        table = Table(shown)
+        shown = [r for r in judge.rows if any(k in r.values for k in keys)]
+        table = Table(shown, judge.leaders)
         places = [i for i, c in enumerate(table.columns) if c.key in keys]
         first = 2 if table.counted else 1
         lines = [" & ".join(escaped(h) for h in table.headers[:first] + [table.columns[i].header for i in places])]
@@ -57,20 +56,21 @@ def floats(rows: Sequence[Row], caption: str) -> list[str]:
 
 def difference_floats(judge: JudgeReport) -> list[str]:
     """Every difference between rows drawn the same way."""
-    lines = [r"drawn & figure & first & second & first $-$ second & 95\,\% interval & by \\ \midrule"]
+    lines = [r"drawn & figure & first & second & first $-$ second & 95\,\% interval & $p$ corrected & over \\ \midrule"]
     for how, differences in judge.differences.items():
         for d in differences:
             ends = f"[{d.column.text(d.low)}, {d.column.text(d.high)}]"
             size = escaped(d.column.text(d.value))
             words = [how, d.column.name, d.first, d.second]
             bold = rf"\textbf{{{size}}}" if d.significant else size
+            chance = "--" if d.barred else escaped(pvalue(d.corrected))
             lines.append(
-                f"{' & '.join(map(escaped, words))} & {bold} & {escaped(ends)} & {escaped(METHODS[d.method])} \\\\"
+                f"{' & '.join(map(escaped, words))} & {bold} & {escaped(ends)} & {chance} & {escaped(d.method)} \\\\"
             )
     if len(lines) == 1:
         return []
-    said = "Differences; bold where the interval leaves out 0. Not corrected for their number."
-    return [_float("llllrrl", lines, f"{judge.caption}. {said}")]
+    said = "Differences, each with its own interval; bold where p, corrected for all comparisons (Holm), is below 0.05."
+    return [_float("llllrrrl", lines, f"{judge.caption}. {said}")]
 
 
 def _cell(cell: Cell, floor: bool) -> str:

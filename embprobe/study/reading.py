@@ -1,16 +1,30 @@
 """A comparison of encoders, read from evaluations, probes and what they were made from."""
 
 from collections import defaultdict
+from dataclasses import replace
 from functools import cached_property
 
-from embprobe.encoders import names
 from embprobe.metrics.estimate import Estimate
 from embprobe.store import Artefact, Json
+from embprobe.study.facts import (
+    differing,
+    encoder_label,
+    estimates_of,
+    guidance_words,
+    is_untrained,
+    row_facts,
+    same_training,
+    seeds,
+    settings,
+    source_name,
+    text_of,
+    worded,
+    worded_list,
+)
 from embprobe.study.rows import Row
+from embprobe.study.usable import Point, copied, shortcomings
 from embprobe.views import Embeddings, Evaluation, Probing, Samples
 
-CHAIN = ("sample", "diffuse", "decode", "compress")  # stages between embeddings and samples
-NEITHER = ("stage", "version", "seed", "milestone", "conditional")  # neither how a row was made nor its name
 SPACES = {"pixels": "pixels", "judge": "judge's features", "latents": "latents"}  # where copies are looked for
 
 
@@ -22,6 +36,7 @@ class Study:
         self.probings = [Probing(a) for a in self.all if a.stage == "probe"]
         evaluations = [Evaluation(a) for a in self.all if a.stage == "evaluate"]
         of_samples = [e for e in evaluations if e.source.stage == "sample"]
+        self.foreign = [e for e in evaluations if e.is_foreign]
         self.of_decoders = [e for e in evaluations if e.source.stage == "decode"]
         self.gaussian = [e for e in of_samples if e.samples.is_gaussian]
         self.drawn = [e for e in of_samples if not e.samples.is_gaussian]
@@ -34,7 +49,26 @@ class Study:
     @cached_property
     def judges(self) -> list[str]:
         """Names of the judges, the first one given first; empty where nothing was judged."""
-        return list(dict.fromkeys(name for e in self.final or self.of_decoders for name in e.judges))
+        judged = self.final + self.foreign or self.of_decoders
+        return list(dict.fromkeys(self.judge_name(r) for e in judged for r in e.reports))
+
+    def judge_name(self, report: Json) -> str:
+        """A judge's name, with what tells it from another of that name and other weights."""
+        alike = self.judges_by_name[report["name"]]
+        return str(report["name"]) if len(alike) == 1 else f"{report['name']} {str(report.get('judge'))[:6]}"
+
+    @cached_property
+    def judges_by_name(self) -> dict[str, set[str]]:
+        """The judges of each name."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for evaluation in (*self.drawn, *self.gaussian, *self.foreign, *self.of_decoders):
+            for report in evaluation.reports:
+                found[report["name"]].add(str(report.get("judge")))
+        return found
+
+    def report(self, evaluation: Evaluation, judge: str) -> Json | None:
+        """What a judge says in an evaluation; None where it says nothing."""
+        return next((r for r in evaluation.reports if self.judge_name(r) == judge), None)
 
     # -- what rows are called
 
@@ -45,27 +79,49 @@ class Study:
         others = {encoder_label(Embeddings(a)) for a in extracted}
         return f"{mine} ({embeddings.short[:6]})" if mine in others else mine
 
-    def name(self, samples: Samples) -> str:
-        """Encoder, how the samples were drawn, and the seed, the last two where they differ."""
-        return self.row(samples, {}).label
+    def name(self, evaluation: Evaluation) -> str:
+        """Encoder, how the samples were drawn, and the seeds, the last two where they differ."""
+        return self.row(evaluation, {}).label
 
-    def row(self, samples: Samples, values: dict[str, Estimate], **facts: Json) -> Row:
-        """A row of these samples."""
+    def row(
+        self, evaluation: Evaluation, values: dict[str, Estimate], report: Json | None = None, **facts: Json
+    ) -> Row:
+        """A row of the samples of an evaluation."""
+        terms = self.terms(report or evaluation.reports[0])
+        if evaluation.is_foreign:
+            return Row(self.foreign_name(evaluation), values, how=worded_list("from elsewhere", terms), **facts)
+        samples = evaluation.samples
+        mine = seeds(samples)
         return Row(
             self.label(samples.embeddings),
             values,
-            how=self.how(samples),
+            how=worded_list(self.how(samples), terms),
             seed=self.seed(samples),
+            training=f"{mine['compress']} {mine['diffuse']}",
+            decoding=str(mine["decode"]),
             control=is_untrained(samples.embeddings),
             **facts,
         )
+
+    def foreign_name(self, evaluation: Evaluation) -> str:
+        """The name of the folder or file that images from elsewhere lay in, told from others of that name."""
+        named = {e.source: source_name(e.source) for e in self.foreign}
+        mine = named[evaluation.source]
+        return mine if list(named.values()).count(mine) == 1 else f"{mine} ({evaluation.source.short[:6]})"
+
+    def terms(self, report: Json) -> str:
+        """What tells how these figures were taken from how others on the page were."""
+        every = [r.get("protocol") or {} for e in (*self.drawn, *self.foreign) for r in e.reports]
+        varied = sorted(differing(every))
+        mine = report.get("protocol") or {}
+        return ", ".join(f"{key} {text_of(mine.get(key))}" for key in varied)
 
     def how(self, samples: Samples) -> str:
         """By class or not, guidance, and every option that differs among rows of one encoder."""
         mine = settings(samples)
         words = ["by class" if samples.denoiser.conditional else "", guidance_words(mine.get("sample.guidance"))]
         varied = self.varied.get((samples.embeddings.artefact.fingerprint, samples.denoiser.conditional), set())
-        words += [f"{worded(key)} {_text(mine[key])}" for key in self.ways if key in varied and key in mine]
+        words += [f"{worded(key)} {text_of(mine[key])}" for key in self.ways if key in varied and key in mine]
         return ", ".join(w for w in words if w)
 
     @cached_property
@@ -92,16 +148,17 @@ class Study:
         return sorted({worded(key) for mine in groups.values() for key in differing(mine) - {"sample.count"}})
 
     def seed(self, samples: Samples) -> str:
-        """The training seeds where rows differ in nothing else, else nothing."""
+        """The seeds where rows differ in nothing else, else nothing."""
         mine = seeds(samples)
-        alike = {
-            tuple(seeds(e.samples).items())
+        alike = [
+            seeds(e.samples)
             for e in self.final
             if e.samples.embeddings == samples.embeddings and self.how(e.samples) == self.how(samples)
-        }
-        shown = [k for k in mine if len({dict(other)[k] for other in alike}) > 1]
-        values = list(dict.fromkeys(str(mine[k]) for k in shown))
-        return f"seed {' '.join(values)}" if values else ""
+        ]
+        varied = [key for key in mine if len({repr(other[key]) for other in alike}) > 1]
+        trained = dict.fromkeys(str(mine[key]) for key in varied if key != "sample")
+        words = [f"seed {' '.join(trained)}"] if trained else []
+        return ", ".join(words + ([f"drawn with seed {mine['sample']}"] if "sample" in varied else []))
 
     # -- rows
 
@@ -111,26 +168,65 @@ class Study:
         return rows + self.reconstructions(judge) + self.real(judge)
 
     def once(self, judge: str) -> list[Evaluation]:
-        """A judge's evaluations of finished denoisers, one for each set of samples."""
-        first = {e.source: e for e in reversed(self.final) if judge in e.judges}
-        return [e for e in self.final if e in first.values()]
+        """A judge's evaluations of finished denoisers and of what was made elsewhere, one for each way of measuring."""
+        first: dict[tuple[Artefact, str], Evaluation] = {}
+        for evaluation in (*self.final, *self.foreign):
+            report = self.report(evaluation, judge)
+            if report is not None:
+                first.setdefault((evaluation.source, repr(report.get("protocol"))), evaluation)
+        return list(first.values())
 
     def judged_row(self, evaluation: Evaluation, judge: str) -> Row:
         """The figures of one set of samples by one judge; those on latents stand with the first judge."""
-        samples, report = evaluation.samples, evaluation.judges[judge]
+        report = self.report(evaluation, judge)
+        assert report is not None
         values = estimates_of(report["metrics"])
         if judge == self.judges[0]:
             values |= estimates_of(evaluation.latents)
+        if not evaluation.is_foreign:
+            values |= self.of_gaussian(evaluation, judge, report)
+        facts = row_facts(report)
+        why = self.why_not(evaluation, judge, Point(0.0, facts["count"], values))
+        return self.row(evaluation, values, report, **facts, unusable=why)
+
+    def of_gaussian(self, evaluation: Evaluation, judge: str, report: Json) -> dict[str, Estimate]:
+        """FD of latents drawn without a denoiser, decoded and measured alike."""
         for control in self.gaussian:
-            if control.samples.decoder == samples.decoder and judge in control.judges:
-                values["gaussian_fd"] = estimates_of(control.judges[judge]["metrics"])["fd"]
-        return self.row(samples, values, **row_facts(report))
+            theirs = self.report(control, judge)
+            same = control.samples.decoder == evaluation.samples.decoder
+            if same and theirs is not None and theirs.get("protocol") == report.get("protocol"):
+                return {"gaussian_fd": estimates_of(theirs["metrics"])["fd"]}
+        return {}
+
+    def why_not(self, evaluation: Evaluation, judge: str, now: Point) -> tuple[str, ...]:
+        """Why no conclusion can rest on these samples, by this judge."""
+        report = self.report(evaluation, judge)
+        earlier: list[Point] = []
+        if not evaluation.is_foreign:
+            now = replace(now, epochs=evaluation.samples.epochs)
+            earlier = [point for e, point in self.course[judge] if same_training(e.samples, evaluation.samples)]
+        classes = len((report or {}).get("classes") or [])
+        why = shortcomings(now, [p for p in earlier if p.epochs < now.epochs], classes)
+        copies = copied(evaluation.copies)
+        return (*why, copies) if copies else why
+
+    @cached_property
+    def course(self) -> dict[str, list[tuple[Evaluation, Point]]]:
+        """Each judge's figures at every milestone and at the end."""
+        found: dict[str, list[tuple[Evaluation, Point]]] = defaultdict(list)
+        for evaluation in self.drawn:
+            for report in evaluation.reports:
+                point = Point(evaluation.samples.epochs, report["count"], estimates_of(report["metrics"]))
+                found[self.judge_name(report)].append((evaluation, point))
+        return found
 
     def reconstructions(self, judge: str) -> list[Row]:
         """What the decoder costs: its reconstructions of held-out images in the place of samples, once a decoder."""
         rows: dict[Artefact, Row] = {}
-        for evaluation in [e for e in self.of_decoders if judge in e.judges]:
-            report = evaluation.judges[judge]
+        for evaluation in self.of_decoders:
+            report = self.report(evaluation, judge)
+            if report is None:
+                continue
             label = self.label(evaluation.decoder.latents.embeddings)
             values, facts = estimates_of(report["metrics"]), row_facts(report)
             row = Row(label, values, kind="reconstructions", how="reconstructions", **facts)
@@ -138,15 +234,17 @@ class Study:
         return list(rows.values())
 
     def real(self, judge: str) -> list[Row]:
-        """Real held-out images against real training images, once for each number of images."""
-        rows: dict[int, Row] = {}
-        for evaluation in [e for e in self.final if judge in e.judges]:
-            report = evaluation.judges[judge]
-            floors = {k: v.floor for k, v in estimates_of(report["metrics"]).items() if v.floor is not None}
-            count, values = report["floor_count"], {k: Estimate(floor) for k, floor in floors.items()}
+        """Real images against others, at each number of samples and for each way of measuring."""
+        rows: dict[str, Row] = {}
+        for evaluation in self.once(judge):
+            report = self.report(evaluation, judge)
+            assert report is not None
+            values = {k: v.floor for k, v in estimates_of(report["metrics"]).items() if v.floor is not None}
             if values:
-                row = Row("real held-out images", values, kind="real", count=count, weak=report["weak"])
-                rows.setdefault(count, row)
+                terms = self.terms(report)
+                label = "real images" if (report.get("floor") or {}).get("training") else "real held-out images"
+                facts = {"count": report["count"], "weak": bool(report.get("weak"))}
+                rows.setdefault(f"{terms} {report['count']}", Row(label, values, kind="real", how=terms, **facts))
         return list(rows.values())
 
     def embeddings(self) -> list[Row]:
@@ -166,78 +264,3 @@ class Study:
             for embeddings, mine in values.items()
             if mine
         ]
-
-
-# ---- facts of artefacts
-
-
-def encoder_label(embeddings: Embeddings) -> str:
-    """`ijepa`, `mae`, `pixels`, … whatever was asked for, or what a pretrained encoder learned."""
-    encoder = embeddings.encoder
-    if isinstance(encoder, str):
-        return encoder
-    learned = encoder.options["steps"] or encoder.options["weights"]
-    return str(encoder.options["objective"]) + ("" if learned else " untrained")
-
-
-def is_untrained(embeddings: Embeddings) -> bool:
-    """Whether the encoder learned nothing: pixels or an untrained network."""
-    label = encoder_label(embeddings)
-    return names.is_control(label) or label.endswith(" untrained")
-
-
-def estimates_of(metrics: dict[str, Json]) -> dict[str, Estimate]:
-    """Every metric that has a value."""
-    return {k: Estimate.of(v) for k, v in metrics.items() if v and v.get("value") is not None}
-
-
-def row_facts(report: Json) -> dict[str, Json]:
-    """What a judge's report says of itself."""
-    facts = {"count": report["count"], "reference": report.get("reference"), "weak": bool(report.get("weak"))}
-    return facts | {"probed": bool(report.get("probed"))}
-
-
-def chain(samples: Samples) -> dict[str, Artefact]:
-    """The artefacts between embeddings and samples, by stage."""
-    views = (samples, samples.denoiser, samples.decoder, samples.denoiser.latents)
-    return {stage: view.artefact for stage, view in zip(CHAIN, views, strict=True)}
-
-
-def settings(samples: Samples) -> dict[str, Json]:
-    """Every deciding option of the chain, as stage.option; seeds and inputs are left out."""
-    options: dict[str, Json] = {}
-    for stage, artefact in chain(samples).items():
-        without = {*artefact.inputs, *NEITHER}
-        options |= {f"{stage}.{k}": v for k, v in artefact.spec.items() if k not in without}
-    return options
-
-
-def seeds(samples: Samples) -> dict[str, Json]:
-    """The seeds of training, by stage."""
-    return {stage: artefact.spec.get("seed") for stage, artefact in chain(samples).items() if stage != "sample"}
-
-
-def differing(all_settings: list[dict[str, Json]]) -> set[str]:
-    """Keys under which not all have the same value."""
-    keys = {k for mine in all_settings for k in mine}
-    return {k for k in keys if len({repr(mine.get(k)) for mine in all_settings}) > 1}
-
-
-def worded(key: str) -> str:
-    """sample.steps → sampler steps; diffuse.width → diffusion width."""
-    stage, _, option = key.partition(".")
-    words = {"sample": "sampler", "diffuse": "diffusion", "decode": "decoder", "compress": "VAE"}
-    return option if option == words[stage] else f"{words[stage]} {option.replace('_', ' ')}"
-
-
-def guidance_words(strength: float | None) -> str:
-    """The guidance in words, where there is any."""
-    return "" if strength in (None, 1) else f"guidance {strength:g}"
-
-
-def _text(value: Json) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list):
-        return "–".join(_text(v) for v in value)
-    return "none" if value is None else str(value)

@@ -18,12 +18,15 @@ class Row:
     values: Mapping[str, Estimate]
     kind: RowKind = "samples"
     how: str = ""  # what tells it from other rows of its encoder: guidance, classes, …
-    seed: str = ""  # training seeds, where there are several
+    seed: str = ""  # the seeds that differ, in words
+    training: str = ""  # which training: the seeds of VAE and denoiser
+    decoding: str = ""  # which decoder: its seed
     count: int | None = None
     control: bool = False  # pixels or an untrained network
     reference: str | None = None  # digest of the real images it was measured against
     weak: bool = False  # the judge is below 90 % accurate
     probed: bool = False  # the judge is the encoder itself
+    unusable: tuple[str, ...] = ()  # why no conclusion can rest on it
 
     @property
     def label(self) -> str:
@@ -36,6 +39,7 @@ class Row:
     def json(self) -> dict[str, Json]:
         facts = {k: getattr(self, k) for k in ("label", "encoder", "how", "seed", "kind", "count", "control")}
         facts |= {"floor": self.is_floor, "reference": self.reference, "weak": self.weak, "probed": self.probed}
+        facts |= {"unusable": list(self.unusable)}
         return facts | {"values": {k: shown(v) for k, v in self.values.items()}}
 
 

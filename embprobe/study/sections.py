@@ -8,34 +8,38 @@ from embprobe.page import html
 from embprobe.page.charts import bars, curves, svg_file
 from embprobe.page.html import Cell, markup
 from embprobe.store import Artefact, Json
-from embprobe.study import judging
+from embprobe.study import cautions, judging
 from embprobe.study.curves import Point
 from embprobe.study.judging import JudgeReport
 from embprobe.study.reading import SPACES, Study
-from embprobe.study.rows import Row
 from embprobe.study.table import Table, csv_text, half_width
-from embprobe.study.verdict import METHODS
 
 
 def lead(study: Study) -> str:
     """What is compared."""
-    images = [a for a in study.all if a.stage == "ingest"]
-    words = ", ".join(f"{a.metrics['count']} images of {a.metrics['size']} px" for a in images)
-    return html.text(f"{words}." if words else "")
+    compared = {e.reference.artefact: e for e in (*study.final, *study.foreign, *study.of_decoders)}
+    words = []
+    for images, evaluation in compared.items():
+        size, split = images.metrics["size"], evaluation.held_out
+        side = size if isinstance(size, int) else "×".join(map(str, size))
+        counts = images.metrics.get("splits") or {}
+        held = f", held out: the {counts.get(split, '?')} of {split}" if split else ""
+        words.append(f"{images.metrics['count']} images of {side} px{held}")
+    return html.text(f"{'; '.join(words)}." if words else "")
 
 
-def answer_section(study: Study, judged: Sequence[JudgeReport], embeddings: Sequence[Row]) -> str:
+def answer_section(study: Study, judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     """Who wins where, by how much, and what can't be concluded."""
-    answers = judging.answers(judged, embeddings)
+    answers = judging.answers(judged, reading)
     content = ""
     for heading, sentences in answers:
         content += html.heading(heading)
         content += "".join(f"<p><strong>{markup(s.subject)}</strong> {markup(s.rest)}</p>" for s in sentences)
     if content:
-        content = html.text("Square brackets: 95 % interval of the difference.") + content
+        content = html.text(judging.family_words(judged, reading)) + content
         content = f'<div class="answer">{content}</div>'
-    cautions = judging.cautions(study, judged)
-    return content + (html.heading("What can't be concluded") + html.bullets(cautions) if cautions else "")
+    found = cautions.cautions(study, judged)
+    return content + (html.heading("What can't be concluded") + html.bullets(found) if found else "")
 
 
 def comparison(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
@@ -43,14 +47,15 @@ def comparison(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     content = ""
     for judge in judged:
         if judge.rows:
-            table = Table(judge.rows)
+            table = Table(judge.rows, judge.leaders)
             content += html.table(table.headers, table.cells, caption=judge.caption, floors=table.floors)
     if reading.rows:
-        table = Table(reading.rows)
+        table = Table(reading.rows, reading.leaders)
         content += html.table(table.headers, table.cells, caption=reading.caption)
     content += html.text(
-        "± is half of a 95 % interval over images. Bold: best of the rows drawn the same way. Below the line: floors, real "
-        "held-out images and what the decoder makes of them, each in the place of samples."
+        "± is half of a 95 % interval over images. Bold: ahead of every other row drawn the same way by more than chance, as "
+        "corrected; nothing is bold where nobody is. Below the line: floors, real images and what the decoder makes of them, "
+        "each in the place of samples."
     )
     parts = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
     content += html.download("Download all figures as CSV", "table.csv", csv_text(parts))
@@ -66,10 +71,24 @@ def difference_table(judge: JudgeReport) -> str:
             ends = f"[{d.column.text(d.low)}, {d.column.text(d.high)}]"
             better = (d.first if d.first_better else d.second) if d.significant else "can't be told"
             better = better if d.column.higher is not None or not d.significant else "differ"
+            better = "not usable yet" if d.barred else better
             size = Cell(d.column.text(d.value), best=d.significant, sort=d.value)
             who = [Cell(d.column.name), Cell(how), Cell(d.first), Cell(d.second)]
-            rows.append([*who, size, Cell(ends, sort=d.low), Cell(better), Cell(METHODS[d.method])])
-    headers = ["figure", "drawn", "first", "second", "first − second", "95 % interval", "better", "interval by"]
+            chance = [Cell(ends, sort=d.low), Cell(cautions.pvalue(d.p), sort=d.p)]
+            chance.append(Cell("–") if d.barred else Cell(cautions.pvalue(d.corrected), sort=d.corrected))
+            rows.append([*who, size, *chance, Cell(better), Cell(d.method)])
+    headers = [
+        "figure",
+        "drawn",
+        "first",
+        "second",
+        "first − second",
+        "95 % interval by itself",
+        "p",
+        "p corrected",
+        "better",
+    ]
+    headers.append("interval over")
     return html.table(headers, rows, caption=judge.caption) if rows else ""
 
 
@@ -187,9 +206,9 @@ def _class_line(label: str, name: str, facts: Json, columns: Sequence[str]) -> l
 def copies_table(study: Study, judge: JudgeReport) -> str:
     """Whether samples lie nearer to training images than held-out images do, in each space."""
     rows = []
-    for evaluation in study.final:
+    for evaluation in (*study.final, *study.foreign):
         for space, test in evaluation.copies.items():
-            rows.append([Cell(study.name(evaluation.samples)), Cell(SPACES.get(space, space)), *_memory(test)])
+            rows.append([Cell(study.name(evaluation)), Cell(SPACES.get(space, space)), *_memory(test)])
     headers = [
         "encoder",
         "space",
@@ -213,7 +232,7 @@ def _memory(test: Json) -> list[Cell]:
     p, low, high = (test.get(k) for k in ("p", "low", "high"))
     ends = Cell("–") if low is None or high is None else Cell(f"[{low:.1%}, {high:.1%}]", sort=low)
     counts = [Cell(str(test.get(k, "–")), sort=test.get(k)) for k in ("train", "held_out")]
-    known = Cell("–") if p is None else Cell(judging.pvalue(p), best=p < 0.01, sort=p)
+    known = Cell("–") if p is None else Cell(cautions.pvalue(p), best=p < 0.01, sort=p)
     copies = f"{test.get('copies', '–')} of {test.get('count', '–')}"
     return [known, share("nearer"), share("expected"), Cell(copies, sort=test.get("copies")), ends, *counts]
 
@@ -234,7 +253,8 @@ def factors(study: Study, out: Artefact) -> str:
         if chart:
             out.write_bytes(f"figures/factors-{view}.svg", svg_file(chart))
             charts += chart
-    return html.row(charts)
+    words = "How much of each factor a linear map reads, not how much is kept: what needs more than a linear map reads as lost."
+    return html.text(words) + html.row(charts) if charts else ""
 
 
 # ---- cells
@@ -244,7 +264,7 @@ def _floored(column: Metric, json: Json) -> Cell:
     if not json or json.get("value") is None:
         return Cell("–")
     estimate = Estimate.of(json)
-    floor = "" if estimate.floor is None else f" ({column.text(estimate.floor)})"
+    floor = "" if estimate.floor is None else f" ({column.text(estimate.floor.value)})"
     return Cell(column.text(estimate.value), f"{half_width(column, estimate.ends)}{floor}".strip(), sort=estimate.value)
 
 

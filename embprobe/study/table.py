@@ -1,4 +1,4 @@
-"""Tables of a study: rows as cells with the best of each comparison marked, and the same as CSV."""
+"""Tables of a study: rows as cells with who is ahead in each comparison marked, and the same as CSV."""
 
 import csv
 import io
@@ -16,19 +16,12 @@ FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run it
 
 
 class Table:
-    """Rows as cells, with the columns that some row fills and the best of rows drawn the same way marked."""
+    """Rows as cells, with the columns that some row fills and who is ahead of all drawn alike marked."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = list(rows)
+    def __init__(self, rows: Sequence[Row], leaders: Mapping[tuple[str, str], str] | None = None) -> None:
+        self.rows, self.leaders = list(rows), leaders or {}
         self.columns = [c for c in METRICS if any(c.key in row.values for row in rows)]
         self.counted = any(r.count is not None for r in rows)
-        self.best: dict[tuple[str, str], float] = {}
-        for column in self.columns:
-            for how in {r.how for r in rows if not r.is_floor}:
-                alike = [r for r in rows if r.how == how and not r.is_floor and column.key in r.values]
-                values = [r.values[column.key].value for r in alike if r.values[column.key].reliable]
-                if column.higher is not None and len(values) > 1 and len({r.count for r in alike}) == 1:
-                    self.best[how, column.key] = max(values) if column.higher else min(values)
 
     @property
     def headers(self) -> list[str]:
@@ -50,7 +43,7 @@ class Table:
         figure = row.values.get(column.key)
         if figure is None:
             return Cell("–")
-        best = not row.is_floor and figure.reliable and self.best.get((row.how, column.key)) == figure.value
+        best = not row.is_floor and self.leaders.get((row.how, column.key)) == row.encoder
         small = half_width(column, figure.ends) + ("" if figure.reliable else " ⚠")
         return Cell(column.text(figure.value), small.strip(), best, sort=figure.value)
 

@@ -30,6 +30,11 @@ class Evaluation(View):
         return Decoder(self.source)
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether its images were made elsewhere: a data set in the place of samples, other than the reference."""
+        return self.source.stage == "ingest" and self.source != self.reference.artefact
+
+    @property
     def reference(self) -> Images:
         return Images(self._source("reference"))
 
@@ -39,9 +44,16 @@ class Evaluation(View):
         return self.artefact.read_json("metrics.json", dict)
 
     @property
-    def judges(self) -> dict[str, Json]:
-        """The reports by the judge's name, the first judge first."""
-        return {report["name"]: report for report in self.results["judges"]}
+    def held_out(self) -> str | None:
+        """The split that was held out."""
+        split: str | None = self.artefact.spec.get("held_out")
+        return None if split == "auto" else split
+
+    @property
+    def reports(self) -> list[Json]:
+        """What each judge says, the first judge first."""
+        reports: list[Json] = self.results["judges"]
+        return reports
 
     @property
     def latents(self) -> dict[str, Json]:

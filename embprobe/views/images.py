@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from embprobe.data.names import SPLITS
+from embprobe.errors import UserError
 from embprobe.store import Array, Json
 from embprobe.views.view import View
 
@@ -58,6 +59,20 @@ class Images(View):
     def held_out(self) -> "np.ndarray":
         """Rows of the validation split, else of the test split; empty where neither is there."""
         return self.of_split(self.held_out_split)
+
+    def measured_split(self, wanted: str) -> str:
+        """The split that figures are taken on: `wanted`, or for `auto` test where there is one, else val.
+
+        Raises UserError where the wanted one holds nothing.
+        """
+        if wanted == "auto":
+            return "test" if self.count("test") else "val"
+        if not self.count(wanted):
+            there = [f"{name} ({self.count(name)})" for name in SPLITS if self.count(name)]
+            raise UserError(
+                f"--held-out {wanted}: {self.artefact.stage} {self.short} has no {wanted} images, only {', '.join(there)}"
+            )
+        return wanted
 
     @cached_property
     def labels(self) -> "np.ndarray | None":

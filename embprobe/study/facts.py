@@ -1,0 +1,98 @@
+"""Facts of the artefacts behind a study: what encoders, settings and seeds are called."""
+
+from pathlib import Path
+
+from embprobe.encoders import names
+from embprobe.metrics.estimate import Estimate
+from embprobe.store import Artefact, Json
+from embprobe.views import Embeddings, Samples
+
+CHAIN = ("sample", "diffuse", "decode", "compress")  # stages between embeddings and samples
+NEITHER = ("stage", "version", "seed", "milestone", "conditional")  # neither how a row was made nor its name
+
+
+def encoder_label(embeddings: Embeddings) -> str:
+    """`ijepa`, `mae`, `pixels`, … whatever was asked for, or what a pretrained encoder learned."""
+    encoder = embeddings.encoder
+    if isinstance(encoder, str):
+        return encoder
+    learned = encoder.options["steps"] or encoder.options["weights"]
+    return str(encoder.options["objective"]) + ("" if learned else " untrained")
+
+
+def is_untrained(embeddings: Embeddings) -> bool:
+    """Whether the encoder learned nothing: pixels or an untrained network."""
+    label = encoder_label(embeddings)
+    return names.is_control(label) or label.endswith(" untrained")
+
+
+def estimates_of(metrics: dict[str, Json]) -> dict[str, Estimate]:
+    """Every metric that has a value."""
+    return {k: Estimate.of(v) for k, v in metrics.items() if v and v.get("value") is not None}
+
+
+def row_facts(report: Json) -> dict[str, Json]:
+    """What a judge's report says of itself."""
+    facts = {"count": report["count"], "reference": report.get("reference"), "weak": bool(report.get("weak"))}
+    return facts | {"probed": bool(report.get("probed"))}
+
+
+def chain(samples: Samples) -> dict[str, Artefact]:
+    """The artefacts between embeddings and samples, by stage."""
+    views = (samples, samples.denoiser, samples.decoder, samples.denoiser.latents)
+    return {stage: view.artefact for stage, view in zip(CHAIN, views, strict=True)}
+
+
+def settings(samples: Samples) -> dict[str, Json]:
+    """Every deciding option of the chain, as stage.option; seeds and inputs are left out."""
+    options: dict[str, Json] = {}
+    for stage, artefact in chain(samples).items():
+        without = {*artefact.inputs, *NEITHER}
+        options |= {f"{stage}.{k}": v for k, v in artefact.spec.items() if k not in without}
+    return options
+
+
+def seeds(samples: Samples) -> dict[str, Json]:
+    """The seeds, by stage."""
+    return {stage: artefact.spec.get("seed") for stage, artefact in chain(samples).items()}
+
+
+def same_training(a: Samples, b: Samples) -> bool:
+    """Whether two sets of samples were drawn alike from one training, by one decoder."""
+    ours, theirs = ({k: v for k, v in settings(s).items() if k != "sample.count"} for s in (a, b))
+    return a.denoiser == b.denoiser and a.decoder == b.decoder and ours == theirs
+
+
+def source_name(images: Artefact) -> str:
+    """What the folder or file of a data set is called."""
+    return Path(str(images.options.get("source", images.short))).name or images.short
+
+
+def worded_list(*words: str) -> str:
+    return ", ".join(word for word in words if word)
+
+
+def differing(all_settings: list[dict[str, Json]]) -> set[str]:
+    """Keys under which not all have the same value."""
+    keys = {k for mine in all_settings for k in mine}
+    return {k for k in keys if len({repr(mine.get(k)) for mine in all_settings}) > 1}
+
+
+def worded(key: str) -> str:
+    """sample.steps → sampler steps; diffuse.width → diffusion width."""
+    stage, _, option = key.partition(".")
+    words = {"sample": "sampler", "diffuse": "diffusion", "decode": "decoder", "compress": "VAE"}
+    return option if option == words[stage] else f"{words[stage]} {option.replace('_', ' ')}"
+
+
+def guidance_words(strength: float | None) -> str:
+    """The guidance in words, where there is any."""
+    return "" if strength in (None, 1) else f"guidance {strength:g}"
+
+
+def text_of(value: Json) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "–".join(text_of(v) for v in value)
+    return "none" if value is None else str(value)
