@@ -164,7 +164,9 @@ def judged(fd: float, precision: float) -> dict[str, Any]:  # Any: JSON
         "tv": figure(0.05, 0.01, 0.01),
         "asked_class": figure(0.6, 0.03, 0.85),
     }
-    per_class: dict[str, Json] = {name: {"count": 16, "fd": {"value": 30.0, "floor": {"value": 4.0}}} for name in CLASSES[:2]}
+    per_class: dict[str, Json] = {
+        name: {"count": 16, "fd": {"value": 30.0, "floor": {"value": 4.0}}} for name in CLASSES[:2]
+    }
     return {
         "name": "classifier", "accuracy": 0.85, "weak": True, "probed": False, "count": COUNT,
         "floor": {"images": COUNT, "held_out": COUNT, "training": 0, "at": COUNT, "extrapolated": False},

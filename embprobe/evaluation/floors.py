@@ -7,6 +7,7 @@ import numpy as np
 
 from embprobe.evaluation.features import FeatureSet
 from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRIC
 from embprobe.store import Json
 
 LAWS = {"fd": 1.0, "score": 1.0, "tv": 0.5}
@@ -61,6 +62,7 @@ def foretold(found: Mapping[str, Estimate], halved: Mapping[str, float], floor: 
             value = found[key]
             share = (1 - (own / wanted) ** power) / (2**power - 1)
             step = (halved[key] - value.value) * share
-            ends = [None if end is None else end - step for end in (value.low, value.high)]
+            least = METRIC[key].least
+            ends = [None if end is None else max(end - step, least or 0.0) for end in (value.low, value.high)]
             moved[key] = replace(value, value=value.value - step, low=ends[0], high=ends[1])
     return moved

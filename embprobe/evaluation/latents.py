@@ -54,11 +54,12 @@ def own_units(real_ND: Tensor, directions: int, seed: int) -> Callable[[Tensor],
     Each has unit variance among the real vectors; (M, at most 2·directions).
     """
     centre = real_ND.mean(0)
-    centred = real_ND - centre
+    centred, width = real_ND - centre, real_ND.shape[1]
+    directions = min(directions, width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _, _, basis = torch.svd_lowrank(centred, q=directions, niter=4)
-        more = torch.randn(real_ND.shape[1], min(directions, real_ND.shape[1] - directions))
+        more = torch.randn(width, min(directions, width - directions))
     if more.shape[1]:
         more = torch.linalg.qr(more - basis @ (basis.mT @ more)).Q
         basis = torch.cat([basis, more], 1)

@@ -1,102 +1,22 @@
-"""Copies are found in every space, and the distance of latents is the ratio that theory gives."""
+"""Copies are found in every space."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from embprobe.errors import UserError
 from embprobe.evaluation.copies import (
-    Space,
     judge_space,
-    latent_distance,
     latent_space,
-    over_floor,
     pixel_space,
     search_copies,
 )
 from embprobe.evaluation.features import ImageRows
 from embprobe.views import Samples
 from tests.conftest import Zoo
-
-COUNT, WIDTH = 600, 12
-
-
-def normal(count: int, seed: int, width: int = WIDTH) -> Tensor:
-    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
-
-
-def standard(seed: int) -> Tensor:
-    """Vectors (COUNT,WIDTH) whose mean is exactly 0 and whose covariance is the identity."""
-    draws = normal(COUNT, seed).double()
-    draws -= draws.mean(0)
-    return torch.linalg.solve_triangular(torch.linalg.cholesky(draws.T.cov()), draws.T, upper=False).T.float()
-
-
-def along(distance: float, width: int = WIDTH) -> Tensor:
-    """A step in the first direction."""
-    return torch.nn.functional.one_hot(torch.tensor(0), width) * distance
-
-
-# ---- the distance of latents
-
-
-def test_the_ratio_of_shifted_gaussians_is_that_of_their_squared_shifts() -> None:
-    """N(a e, I) and N(b e, I) against N(0, I): a² over b²."""
-    estimate = over_floor(standard(0) + along(3.0), standard(1), standard(2) + along(1.5))
-    assert estimate.value == pytest.approx(4.0, rel=1e-3)
-    assert estimate.ends is not None and estimate.ends[0] < 4.0 < estimate.ends[1]
-    assert {side: len(values) for side, values in (estimate.jackknife or {}).items()} == {
-        "samples": 20,
-        "reference": 20,
-    }
-
-
-def test_the_ratio_of_scaled_gaussians_is_that_of_their_closed_forms() -> None:
-    """N(0, s²I) against N(0, I) is D(s − 1)², over the b² of the floor."""
-    estimate = over_floor(standard(0) * 1.5, standard(1), standard(2) + along(2.0))
-    assert estimate.value == pytest.approx(WIDTH * 0.5**2 / 4, rel=1e-3)
-
-
-def latents_of(scale: Tensor, samples_shift: float, held_shift: float) -> tuple[Space, np.ndarray, np.ndarray]:
-    """As many samples as training and held-out latents, Gaussians of these deviations, shifted in units of them."""
-    offset = torch.linspace(-5, 5, WIDTH)
-    real = torch.cat([standard(3), standard(4) + along(held_shift)]) * scale + offset
-    samples = (standard(5) + along(samples_shift)) * scale + offset
-    return Space(samples, lambda rows: real[rows]), np.arange(COUNT), np.arange(COUNT, 2 * COUNT)
-
-
-def test_latents_count_in_units_of_their_own_deviation() -> None:
-    space, train, held = latents_of(torch.logspace(-2, 2, WIDTH), samples_shift=2.0, held_shift=1.0)
-    estimate = latent_distance(space, train, held, seed=0)
-    assert estimate is not None and estimate.value == pytest.approx(4.0, rel=1e-2)
-    assert estimate.facts == {"count": COUNT, "directions": WIDTH}
-
-
-def test_no_linear_map_of_the_latents_changes_their_distance() -> None:
-    space, train, held = latents_of(torch.ones(WIDTH), samples_shift=2.0, held_shift=1.0)
-    mix = normal(WIDTH, 6) + 3 * torch.eye(WIDTH)
-    mixed = Space(space.samples @ mix + 7, lambda rows: space.real(rows) @ mix + 7)
-    estimate = latent_distance(mixed, train, held, seed=0)
-    assert estimate is not None and estimate.value == pytest.approx(4.0, rel=1e-2)
-
-
-def test_samples_like_held_out_images_are_as_far_as_their_floor() -> None:
-    space, train, held = latents_of(torch.ones(WIDTH), samples_shift=1.0, held_shift=1.0)
-    estimate = latent_distance(space, train, held, seed=0)
-    assert estimate is not None and estimate.value == pytest.approx(1.0, rel=1e-2)
-
-
-def test_all_sides_of_the_ratio_have_the_count_of_the_smallest() -> None:
-    space, train, held = latents_of(torch.ones(WIDTH), 2.0, 1.0)
-    estimate = latent_distance(space, train, held[:80], seed=0)
-    assert estimate is not None and estimate.facts == {"count": 80, "directions": 10}
-    assert latent_distance(replace(space, samples=space.samples[:7]), train, held, 0) is None
-
 
 # ---- spaces
 

@@ -14,6 +14,7 @@ from embprobe.evaluation.features import (
     compared_sets,
     feature_set,
     image_sets,
+    mapped_by_name,
     picture_array,
 )
 from embprobe.evaluation.output import JudgeOutput
@@ -72,15 +73,15 @@ def test_images_are_read_by_row_at_the_size_that_judges_see() -> None:
 
 def test_a_data_set_gives_its_splits_and_anything_else_one_set(zoo: Zoo) -> None:
     images, samples = Images(zoo["images"]), Samples(zoo["samples"])
-    sets = image_sets(images.artefact, (16, 16), 50_000, 0, whole=False)
+    sets = image_sets(images.artefact, (16, 16), 50_000, 0, "val")
     assert np.array_equal(sets["train"].rows, images.train) and np.array_equal(sets["held_out"].rows, images.held_out)
-    assert list(image_sets(images.artefact, (16, 16), 50_000, 0, whole=True)) == ["samples"]
-    (drawn,) = image_sets(samples.artefact, (16, 16), 50_000, 0, whole=False).values()
+    assert list(image_sets(images.artefact, (16, 16), 50_000, 0, None)) == ["samples"]
+    (drawn,) = image_sets(samples.artefact, (16, 16), 50_000, 0, None).values()
     assert len(drawn.rows) == len(samples)
 
 
 def test_a_limit_takes_a_part_of_what_a_higher_one_takes(zoo: Zoo) -> None:
-    few, many = (image_sets(zoo["images"], (16, 16), n, 3, whole=False)["train"].rows for n in (5, 20))
+    few, many = (image_sets(zoo["images"], (16, 16), n, 3, "val")["train"].rows for n in (5, 20))
     assert len(few) == 5 and set(few) < set(many)
     assert np.array_equal(few, seeded_subset(Images(zoo["images"]).train, 5, 3))
 
@@ -151,3 +152,14 @@ def test_a_data_set_against_itself_has_its_held_out_images_as_samples() -> None:
     assert list(sets) == ["samples", "train", "held_out"] and sets["samples"].rows.tolist() == [3, 4]
     alone: Any = Kept({"train": [0, 1, 2]})
     assert compared_sets(reference, alone, None)["samples"].rows.tolist() == [0, 1, 2]
+
+
+def test_classes_are_mapped_by_name_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    birds = np.array([0, 1, 2, 0])
+    found = mapped_by_name(birds, ["bird", "cat", "dog"], ["airplane", "automobile", "bird", "cat", "deer", "dog"])
+    assert found is not None and found.tolist() == [2, 3, 5, 2]
+    with pytest.raises(UserError, match="classes kitten are none of the reference's"):
+        mapped_by_name(birds, ["bird", "kitten"], ["bird", "cat"])
+    assert mapped_by_name(birds, ["images"], ["bird", "cat"]) is None
+    assert "nothing is said of the class asked for" in capsys.readouterr().err
+    assert mapped_by_name(None, [], ["bird"]) is None

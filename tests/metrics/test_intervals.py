@@ -4,8 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from embprobe.evaluation.figures import estimate, means_left_out
-from embprobe.metrics.intervals import centred, difference, jackknife, wilson
+from embprobe.metrics.estimate import Spread
+from embprobe.metrics.intervals import (
+    averaged,
+    centred,
+    holm,
+    interval,
+    jackknife,
+    left_out,
+    sampling,
+    share_interval,
+    student,
+    two_tailed,
+    wilson,
+)
 
 
 def test_wilson_covers_a_share_and_holds_at_the_ends():
@@ -44,13 +56,16 @@ def test_at_the_ends_an_interval_holds_the_truth_and_has_a_width(share: float):
     assert low <= share <= high and high - low > 0.03
 
 
+def means_left_out(values: torch.Tensor, groups: int = 20) -> list[float]:
+    return [float(values[torch.arange(len(values)) % groups != g].mean()) for g in range(groups)]
+
+
 def test_intervals_of_skewed_means_cover_the_truth():
     covered = []
     for seed in range(DRAWS):
         values = torch.from_numpy(np.random.default_rng(seed).gamma(2.0, 0.5, 400))
-        density = estimate("density", float(values.mean()), {"samples": means_left_out(values, seed=0)})
-        assert density.ends is not None
-        covered.append(density.ends[0] <= 1.0 <= density.ends[1])
+        low, high = interval(float(values.mean()), left_out(means_left_out(values)))
+        covered.append(low <= 1.0 <= high)
     assert 0.92 <= np.mean(covered) <= 0.98
 
 
@@ -60,23 +75,41 @@ def test_what_both_owe_to_the_same_reference_cancels_in_their_difference():
     for seed in range(DRAWS):
         rng = np.random.default_rng(seed)
         reference = torch.from_numpy(rng.normal(0, 5, 200))
-        sides = []
+        values, spreads = [], []
         for mean in (1.0, 0.0):
             samples = torch.from_numpy(rng.normal(mean, 1, 200))
-            value = float(samples.mean() - reference.mean())
-            jackknife_of_side = {
-                "samples": [v - float(reference.mean()) for v in means_left_out(samples, 0)],
-                "reference": [float(samples.mean()) - v for v in means_left_out(reference, 1)],
-            }
-            sides += [value, jackknife_of_side]
-        value, low, high = difference(*sides, paired=True)
-        _, far_low, far_high = difference(*sides, paired=False)
-        paired.append(low <= 1.0 <= high)
-        apart.append(far_low <= 1.0 <= far_high)
-        widths.append((far_high - far_low) / (high - low))
+            values.append(float(samples.mean() - reference.mean()))
+            of_reference = [float(samples.mean()) - v for v in means_left_out(reference)]
+            spreads.append(left_out([v - float(reference.mean()) for v in means_left_out(samples)], of_reference))
+        reaches = []
+        for together, covered in ((True, paired), (False, apart)):
+            variance, freedom = sampling(*spreads, paired=together)
+            reaches.append(student(freedom) * variance**0.5)
+            covered.append(abs(values[0] - values[1] - 1.0) <= reaches[-1])
+        widths.append(reaches[1] / reaches[0])
     assert 0.92 <= np.mean(paired) <= 0.98
     assert np.mean(apart) == 1.0 and np.mean(widths) > 3
 
 
-def test_without_a_jackknife_there_is_no_difference():
-    assert difference(1.0, None, 2.0, {"samples": [1.0, 2.0]}, paired=True) is None
+def test_nothing_that_does_not_vary_is_proof():
+    assert two_tailed(0.3, 0.0, 10.0) == 1.0 and two_tailed(0.0, 1.0, 10.0) == 1.0
+    assert two_tailed(2.2281, 1.0, 10.0) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_holm_corrects_for_all_that_are_not_yet_rejected():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_a_share_that_varies_more_than_its_images_has_a_wider_interval():
+    plain = share_interval(0.3, 100, Spread(0.3 * 0.7 / 100, 1e9))
+    assert plain == pytest.approx(wilson(30, 100), abs=1e-6)
+    assert share_interval(0.3, 100, Spread(4 * 0.3 * 0.7 / 100, 1e9)) == pytest.approx(wilson(7.5, 25), abs=1e-6)
+    assert share_interval(0.0, 100, Spread(0.0, 1.0)) == wilson(0, 100)
+
+
+def test_a_mean_of_seeds_varies_less_by_samples_and_as_much_by_the_reference():
+    one = Spread(0.04, 19.0, (0.1, -0.1), 1.0)
+    mean = averaged([one, one, one, one])
+    assert mean.samples == pytest.approx(0.01) and mean.freedom == pytest.approx(76)
+    assert mean.of_reference == pytest.approx(one.of_reference)

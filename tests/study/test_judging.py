@@ -1,17 +1,23 @@
 """Who judges, how far they can be trusted, and what can't be concluded."""
 
+from dataclasses import replace
+
 import pytest
 
 from embprobe.metrics.estimate import Estimate
 from embprobe.store import Store
-from embprobe.study import Row, Study, judging
+from embprobe.study import Row, Study, cautions, judging
+from embprobe.study.chance import corrected
 from embprobe.study.judging import JudgeReport
+from embprobe.study.verdict import differences
 from tests import fake_study
-from tests.fake_study import around
+from tests.fake_study import spread
 
 
 def judge(*rows: Row, name: str = "net", accuracy: float | None = None) -> JudgeReport:
-    return JudgeReport(name, accuracy, rows, (), (), ())
+    bare = JudgeReport(name, accuracy, rows, (), (), (), {})
+    found = {how: corrected(differences(group)) for how, group in bare.groups.items()}
+    return replace(bare, differences=found)
 
 
 @pytest.mark.parametrize(
@@ -30,18 +36,20 @@ def test_a_caption_says_who_judged_and_what_to_doubt(report: JudgeReport, captio
 
 def test_without_evaluations_nobody_judges_and_readers_still_do(place: Store) -> None:
     study = Study(tuple(a for a in fake_study.artefacts(place, curve=False) if a.stage == "probe"))
-    (nobody,) = judging.judges(study)
+    (nobody,), readers = judging.compared(study)
     assert nobody.name == judging.NOBODY and not nobody.rows
-    (caution,) = judging.cautions(study, [nobody])
-    assert caution.startswith("3 differences")  # of the readers
-    assert [row.encoder for row in judging.readers(study).rows] == list(fake_study.ENCODERS)
-    headings = [heading for heading, _ in judging.answers([nobody], judging.readers(study).rows)]
+    assert cautions.cautions(study, [nobody]) == []
+    assert judging.family_words([nobody], readers).startswith(
+        "Who leads and who is behind is corrected by Holm's method"
+    )
+    assert "1 comparisons of learned encoders and 2 with a control" in judging.family_words([nobody], readers)
+    assert [row.encoder for row in readers.rows] == list(fake_study.ENCODERS)
+    headings = [heading for heading, _ in judging.answers([nobody], readers)]
     assert set(headings) <= {"Embeddings, by simple readers on held-out images"}
 
 
 def fd(value: float) -> Estimate:
-    jackknife = {"samples": around(value, 1.0), "reference": around(value, 0.5)}
-    return Estimate(value, value - 2, value + 2, jackknife=jackknife)
+    return Estimate(value, value - 2, value + 2, spread=spread(1.0, 0.5))
 
 
 def test_a_lead_that_the_decoders_explain_is_doubted(place: Store) -> None:
@@ -52,7 +60,7 @@ def test_a_lead_that_the_decoders_explain_is_doubted(place: Store) -> None:
             Row(name, {"fd": Estimate(value)}, kind="reconstructions", how="reconstructions", count=48)
             for name, value in zip("ab", decoders, strict=True)
         ]
-        said = " ".join(judging.cautions(study, [judge(*rows)]))
+        said = " ".join(cautions.cautions(study, [judge(*rows)]))
         assert f"score FD {decoders[0]} (a) and {decoders[1]} (b)" in said
         assert ("a's lead of 10.0 over b stands against 7.0" in said) is doubted
 
@@ -61,12 +69,12 @@ def test_rows_of_different_counts_are_a_caution(place: Store) -> None:
     study = Study(fake_study.artefacts(place, curve=False))
     for counts, warned in (((48, 48), False), ((48, 20), True)):
         rows = [Row(name, {"fd": fd(1.0)}, count=count) for name, count in zip("ab", counts, strict=True)]
-        assert any("different numbers of samples" in s for s in judging.cautions(study, [judge(*rows)])) is warned
+        assert any("different numbers of samples" in s for s in cautions.cautions(study, [judge(*rows)])) is warned
 
 
 def test_copies_are_a_caution_where_chance_does_not_explain_them(place: Store) -> None:
     study = Study(fake_study.artefacts(place, curve=False))
-    said = [s for s in judging.cautions(study, judging.judges(study)) if "may copy" in s]
+    said = [s for s in cautions.cautions(study, judging.compared(study)[0]) if "may copy" in s]
     assert len(said) == 1 and said[0].startswith("mae, by class may copy")
     assert "pixels (p 0.0002), judge (p 0.0002) and latents (p 0.0002)" in said[0]
 
@@ -75,4 +83,4 @@ def test_copies_are_a_caution_where_chance_does_not_explain_them(place: Store) -
     ("p", "text"), [(0.0, "< 0.0001"), (0.0002, "0.0002"), (0.0123, "0.012"), (0.456, "0.46"), (1.0, "1.00")]
 )
 def test_a_p_value_has_two_digits(p: float, text: str) -> None:
-    assert judging.pvalue(p) == text
+    assert cautions.pvalue(p) == text

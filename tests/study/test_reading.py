@@ -48,7 +48,7 @@ def test_distances_of_latents_stand_with_the_first_judge_alone(place: Store) -> 
 def test_the_floor_row_is_what_held_out_images_get(place: Store) -> None:
     (real,) = rows(Study(fake_study.artefacts(place, curve=False)), "real")
     assert real.is_floor and real.count == fake_study.COUNT
-    assert real.values["fd"].value == 1.5 and real.values["fd"].ends is None
+    assert real.values["fd"].value == 1.5 and real.values["fd"].ends == (1.5, 1.5)
 
 
 def test_embeddings_have_what_readers_find_and_what_latents_and_decoder_keep(place: Store) -> None:

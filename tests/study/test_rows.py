@@ -1,6 +1,6 @@
 """Rows of tables: their label, and what machines get of them."""
 
-from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.estimate import Estimate, Spread
 from embprobe.study import Row
 
 
@@ -16,11 +16,11 @@ def test_floors_are_real_images_and_reconstructions() -> None:
     assert [Row("a", {}, kind=kind).is_floor for kind in kinds] == [False, True, True, False]  # type: ignore[arg-type]
 
 
-def test_machines_get_the_interval_and_whether_it_is_reliable_but_no_jackknife() -> None:
-    estimate = Estimate(2.0, 1.0, 3.0, floor=0.5, jackknife={"samples": [1.0, 3.0]}, reliable=False)
-    row = Row("mae", {"fd": estimate}, how="by class", count=9, reference="one", weak=True)
+def test_machines_get_the_interval_and_whether_it_is_reliable_but_no_spread() -> None:
+    estimate = Estimate(2.0, 1.0, 3.0, floor=Estimate(0.5), spread=Spread(1.0, 19.0), reliable=False)
+    row = Row("mae", {"fd": estimate}, how="by class", count=9, reference="one", weak=True, unusable=("it lies off",))
     assert row.json() == {
         "label": "mae, by class", "encoder": "mae", "how": "by class", "seed": "", "kind": "samples", "count": 9,
         "control": False, "floor": False, "reference": "one", "weak": True, "probed": False,
-        "values": {"fd": {"value": 2.0, "low": 1.0, "high": 3.0, "reliable": False}},
+        "unusable": ["it lies off"], "values": {"fd": {"value": 2.0, "low": 1.0, "high": 3.0, "reliable": False}},
     }  # fmt: skip

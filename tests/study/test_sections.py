@@ -48,9 +48,9 @@ def test_a_factor_that_does_not_vary_has_no_bar() -> None:
 def test_a_class_has_its_figures_beside_their_floors_and_a_dash_where_it_has_too_few_images(
     floor: float | None,
 ) -> None:
-    estimate = figure(30.0, 1.0, 0.0) | {"floor": floor}
+    estimate = figure(30.0, 1.0, 0.0) | {"floor": floor and {"value": floor}}
     report = {"per_class": {"cat": {"count": 16, "fd": estimate}, "dog": {"count": 2}}}
-    judge = JudgeReport("classifier", None, (), ("mae",), (report,), ())
+    judge = JudgeReport("classifier", None, (), ("mae",), (report,), (), {})
     page = sections.classes([judge])
     assert ("(4.0)" in page) == (floor is not None) and "±2.0" in page
     assert page.count(">–<") == 1 and "FD ↓" in page and "KID" not in page
