@@ -36,7 +36,7 @@ def test_a_configuration_comes_back_from_json() -> None:
 def test_any_grid_is_trained_on_and_sampled_from(network: str, grid: tuple[int, ...], classes: int | None) -> None:
     torch.manual_seed(0)
     settings = config(network, grid, classes)
-    resident = torch.randn(6, *grid, 3)
+    resident = {"latents": torch.randn(6, *grid, 3)}
     task = DenoiserTask(
         settings, rate=1e-3, beta_2=0.95, norm="l2", min_snr=None, condition_dropout=0.5, resident=resident
     )

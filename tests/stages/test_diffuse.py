@@ -92,9 +92,9 @@ def test_latents_that_do_not_fit_on_the_device_train_alike(
 
 def test_latents_are_normalised_by_the_training_split(latents: Artefact) -> None:
     view = Latents(latents)
-    resident = Diffuse(latents=latents).resident(view, view.images.train, "cpu")
-    assert resident is not None
-    np.testing.assert_allclose(resident.std((0, 1, 2)), 1, atol=0.1)
+    resident = Diffuse(latents=latents).resident(view.learned("mean"), view.images.train, "cpu")
+    assert resident is not None and resident.keys() == {"latents"}
+    np.testing.assert_allclose(resident["latents"].std((0, 1, 2)), 1, atol=0.1)
 
 
 def test_labels_without_classes_are_refused(store: Store, unlabelled_latents: Artefact, latents: Artefact) -> None:
@@ -114,7 +114,7 @@ def test_a_point_mass_is_learned() -> None:
         norm="l2",
         min_snr=None,
         condition_dropout=0.0,
-        resident=torch.full((4, 4, 4, 2), 0.7),
+        resident={"latents": torch.full((4, 4, 4, 2), 0.7)},
     )
     optimiser = task.optimisers()["denoiser"]
     for step in range(150):
