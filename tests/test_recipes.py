@@ -18,15 +18,15 @@ DEMO = {
 }  # fmt: skip
 IMAGENETTE = DEMO | {"width": 16, "depth": 1, "heads": 2, "pretrain_batch": 8, "diffuse_width": 16, "decode_width": 8}
 AFHQ = {
-    "size": 64, "pixels": 32, "ijepa": NETWORK, "mae": OTHER, "second_judges": f"[{NETWORK}]", "compress_steps": 3, "width": 16,
+    "size": 64, "pixels": 32, "ijepa": NETWORK, "mae": OTHER, "compress_steps": 3, "width": 16,
     "diffuse_steps": 3, "decoder_width": 8, "decode_steps": 2, "classify_steps": 2, "samples": 24, "sampler_steps": 2,
     "curve_samples": 16, "curve": "[0.5]",
 }  # fmt: skip
 SMALL = {
     "demo": DEMO,
     "imagenette64": {k: v for k, v in IMAGENETTE.items() if k != "count"} | {"sampler_steps": 2},
-    "afhq-paper": AFHQ | {"by_class_steps": 3},
-    "afhq-modern": AFHQ | {"seeds": "[0]"},
+    "afhq-paper": AFHQ | {"by_class_steps": 3, "keep_epochs": "[1]", "judges": f"[{NETWORK}]"},
+    "afhq-modern": AFHQ | {"seeds": "[0]", "second_judges": f"[{NETWORK}]"},
 }
 
 
