@@ -177,7 +177,7 @@ def spelled(value: float) -> str:
 def described(field: Field) -> str:
     """An option's help, with its bounds and its default."""
     facts = [bounds_of(field)] if bounds_of(field) else []
-    if field.default not in (MISSING, None):
+    if field.default not in (MISSING, None, ()):
         facts.append(f"default: {shown_default(field.default)}")
     help: str = field.metadata["help"]
     return help + (f"  [{'; '.join(facts)}]" if facts else "")

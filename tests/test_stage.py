@@ -11,7 +11,7 @@ import pytest
 from embprobe.errors import UserError
 from embprobe.making import make
 from embprobe.options import build
-from embprobe.stage import RUNTIME, fields_of, option
+from embprobe.stage import RUNTIME, described, fields_of, option
 from embprobe.stages import STAGES
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
@@ -122,6 +122,10 @@ class Grown(Toy):
 def test_an_option_that_came_later_counts_only_where_it_differs_from_its_default() -> None:
     assert "shares" not in Grown().spec() and Grown(shares=(0.5,)).spec()["shares"] == [0.5]
     assert Grown().options()["shares"] == []
+
+
+def test_an_empty_default_is_not_shown() -> None:
+    assert described(fields_of(Grown)[0]) == "shares  [above 0 and below 1]"
 
 
 def test_the_bounds_of_a_list_hold_for_each_of_its_numbers(place: Store) -> None:
