@@ -21,6 +21,7 @@ FreshNoise = Callable[[int], Tensor]
 """Number of the step -> unit noise of z's shape."""
 
 TIMES = 1000
+BETAS = (0.0015, 0.0155)
 BLOCK = 64
 
 
@@ -33,18 +34,20 @@ def dimension_shift(elements: int) -> float:
 class Schedule:
     """Noise levels z = α z₀ + σ ε over time in [0, 1000], and what the network predicts.
 
-    `epsilon` and `v` use latent diffusion's betas, linear in √β from 0.0015 to 0.0155 (Rombach et al. 2022); `shift`
+    `epsilon` and `v` use latent diffusion's betas, linear in √β between the two of `betas` (Rombach et al. 2022); `shift`
     s moves their log-SNR by −2 log s. `flow` is the straight path σ = time/1000, α = 1 − σ (Lipman et al. 2023), and
     `shift` s moves t to s t / (1 + (s − 1) t), which is the same move of the log-SNR (Esser et al. 2024).
     """
 
     objective: Objective
     shift: float = 1.0
+    betas: tuple[float, float] = BETAS
 
     @cached_property
     def alphas_bar(self) -> Tensor:
         """ᾱ of the 1000 times of `epsilon` and `v`, f64."""
-        betas = torch.linspace(0.0015**0.5, 0.0155**0.5, TIMES, dtype=torch.float64).square()
+        first, last = self.betas
+        betas = torch.linspace(first**0.5, last**0.5, TIMES, dtype=torch.float64).square()
         logsnr = torch.logit(torch.cumprod(1 - betas, 0))
         return torch.sigmoid(logsnr - 2 * math.log(self.shift))
 

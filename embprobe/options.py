@@ -65,7 +65,7 @@ class Parser:
             return self.value(field, choices[0], word)
         if origin is tuple:
             several = word.split(",") if isinstance(word, str) else word if isinstance(word, (list, tuple)) else [word]
-            return tuple(self.value(field, args[0], part) for part in several if str(part).strip())
+            return tuple(self.value(field, args[0], part) for part in several if part is not None and str(part).strip())
         if hint is Artefact:
             return self.artefact(field, word, like) or self.missing(field, word)
         return plain(field, hint, word)

@@ -30,6 +30,7 @@ def option(
     path: bool | Literal["file"] = False,
     positional: bool = False,
     derived: bool = False,
+    later: bool = False,
     like: str | None = None,
     least: float | None = None,
     above: float | None = None,
@@ -41,12 +42,14 @@ def option(
     `runtime` ones (device, threads, forward batch) may change rounding, nothing else, and stay out of the fingerprint;
     `made_by` names the stages whose artefacts fit; `path` marks a string that may be a path, `file` one that counts
     by content where it names a file; `positional` ones are given in the shell without their name; `derived` ones are
-    filled in by `prepare` and can't be given; a folder given for one that is `like` another input is ingested at that
+    filled in by `prepare` and can't be given; `later` ones, which came when artefacts had been made without them, count
+    only where they differ from their default; a folder given for one that is `like` another input is ingested at that
     one's size. `least`, `above`, `most` and `below` are the bounds of a number.
     """
     bounds = {"least": least, "above": above, "most": most, "below": below}
     metadata = {"help": help, "runtime": runtime, "made_by": made_by, "path": path, "positional": positional}
-    return dataclasses.field(default=default, metadata=metadata | {"derived": derived, "like": like, "bounds": bounds})
+    metadata |= {"derived": derived, "later": later, "like": like, "bounds": bounds}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,7 @@ class Stage:
 
     def spec(self) -> dict[str, Json]:
         """The question this stage answers: every deciding option, by content where it names files or artefacts."""
-        decided = {f.name: by_content(self._value(f)) for f in dataclasses.fields(self) if not f.metadata["runtime"]}
+        decided = {f.name: by_content(self._value(f)) for f in dataclasses.fields(self) if self._counts(f)}
         return {"stage": self.name(), "version": self.version, **decided}
 
     def options(self) -> dict[str, Json]:
@@ -130,6 +133,10 @@ class Stage:
             elif isinstance(value, tuple):
                 artefacts |= {f"{field.name}.{i}": v for i, v in enumerate(value) if isinstance(v, Artefact)}
         return artefacts
+
+    def _counts(self, field: Field) -> bool:
+        unchanged = field.metadata["later"] and getattr(self, field.name) == field.default
+        return not (field.metadata["runtime"] or unchanged)
 
     def _value(self, field: Field) -> object:
         """The field's value; a word that may name a file, and does, is that file."""
@@ -171,7 +178,7 @@ def spelled(value: float) -> str:
 def described(field: Field) -> str:
     """An option's help, with its bounds and its default."""
     facts = [bounds_of(field)] if bounds_of(field) else []
-    if field.default not in (MISSING, None):
+    if field.default not in (MISSING, None, ()):
         facts.append(f"default: {shown_default(field.default)}")
     help: str = field.metadata["help"]
     return help + (f"  [{'; '.join(facts)}]" if facts else "")
@@ -222,8 +229,12 @@ def check_field(cls: type[Stage], field: Field, value: object) -> None:
             )
     if made_by and isinstance(value, str) and typing.get_type_hints(cls)[field.name] is Artefact:
         raise UserError(f'{dashed(field.name)} takes an artefact, not a word; write store["{value}"]')
-    if not isinstance(value, (int, float)):
-        return
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, (int, float)):
+            _check_bounds(field, part)
+
+
+def _check_bounds(field: Field, value: float) -> None:
     if isinstance(value, int) and abs(value) > MOST:
         raise UserError(f"{dashed(field.name)} is {value:g}; it must be at most {MOST:g}")
     least, above, most, below = field.metadata["bounds"].values()

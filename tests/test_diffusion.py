@@ -48,6 +48,11 @@ def test_every_sampler_recovers_a_gaussian_from_the_exact_prediction(
     torch.testing.assert_close(samples.T.cov(), COVARIANCE, atol=0.03, rtol=0)
 
 
+@pytest.mark.parametrize(("last", "left"), [(0.0155, 6.69e-4), (0.0195, 1.42e-4)])
+def test_the_schedules_end_is_the_published_configurations(last: float, left: float) -> None:
+    assert float(Schedule("epsilon", betas=(0.0015, last)).alphas_bar[-1]) == pytest.approx(left, rel=5e-3)
+
+
 def test_stochastic_ddim_recovers_the_gaussian_too() -> None:
     schedule = Schedule("epsilon")
     noise = diffusion.noise_blocks(0, 0, 20_000, (2, 1, 1))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from embprobe.recipe import load_recipe
 from embprobe.store import Artefact, Store
 from tests.conftest import ROOT, Shell
 
@@ -18,15 +19,15 @@ DEMO = {
 }  # fmt: skip
 IMAGENETTE = DEMO | {"width": 16, "depth": 1, "heads": 2, "pretrain_batch": 8, "diffuse_width": 16, "decode_width": 8}
 AFHQ = {
-    "size": 64, "pixels": 32, "ijepa": NETWORK, "mae": OTHER, "second_judges": f"[{NETWORK}]", "compress_steps": 3, "width": 16,
+    "size": 64, "pixels": 32, "ijepa": NETWORK, "mae": OTHER, "compress_steps": 3, "width": 16,
     "diffuse_steps": 3, "decoder_width": 8, "decode_steps": 2, "classify_steps": 2, "samples": 24, "sampler_steps": 2,
     "curve_samples": 16, "curve": "[0.5]",
 }  # fmt: skip
 SMALL = {
     "demo": DEMO,
     "imagenette64": {k: v for k, v in IMAGENETTE.items() if k != "count"} | {"sampler_steps": 2},
-    "afhq-paper": AFHQ | {"by_class_steps": 3},
-    "afhq-modern": AFHQ | {"seeds": "[0]"},
+    "afhq-paper": AFHQ | {"by_class_steps": 3, "keep_epochs": "[1]", "judges": f"[{NETWORK}]"},
+    "afhq-modern": AFHQ | {"seeds": "[0]", "second_judges": f"[{NETWORK}]"},
 }
 
 
@@ -78,6 +79,20 @@ def test_a_recipe_runs_end_to_end_and_again_at_no_cost(recipe: Path, faces: Path
     assert "diffusing" in made.err and "diffusing" not in again.err
     planned = shell("plan", *line[1:])
     assert "0 to make" in planned.out
+
+
+def test_the_papers_recipe_judges_at_every_kept_epoch_by_all_judges_inception_among_them(faces: Path) -> None:
+    steps = load_recipe(ROOT / "recipes" / "afhq-paper.yaml", {"images": str(faces), "vgg_weights": "vgg16.pth"}).steps
+    denoisers = [s.options for s in steps if s.cls.name() == "diffuse"]
+    assert len(denoisers) == 4 and all(d["keep_epochs"] == [50, 100, 150] for d in denoisers)
+    drawn = [s.options for s in steps if s.cls.name() == "sample"]
+    assert [d["epoch"] for d in drawn if "epoch" in d] == [50, 100, 150] * 4
+    assert {d["count"] for d in drawn} == {5000}
+    judged = [s.options["judges"] for s in steps if s.cls.name() == "evaluate"]
+    assert len(judged) == 2 + len(drawn) and all(judges[1:] == ["inception", "vgg16.pth"] for judges in judged)
+    for stage, key, value in (("compress", "standardise", False), ("diffuse", "posterior", "sample"),
+                              ("decode", "posterior", "sample")):  # fmt: skip
+        assert all(s.options[key] == value for s in steps if s.cls.name() == stage)
 
 
 def report_of(store: Path, out: str) -> Artefact:

@@ -3,7 +3,7 @@
 import os
 import typing
 import zipfile
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from embprobe.errors import UserError
 from embprobe.making import make
 from embprobe.options import build
-from embprobe.stage import RUNTIME, fields_of
+from embprobe.stage import RUNTIME, described, fields_of, option
 from embprobe.stages import STAGES
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
@@ -110,6 +110,33 @@ def test_an_artefact_counts_by_its_fingerprint(place: Store) -> None:
     assert Child(toy=toys[0]).spec()["toy"] == toys[0].fingerprint
     assert Child(toy=toys[0]).inputs() == {"toy": toys[0]}
     assert Child(toy=toys[0], parents=tuple(toys)).inputs()["parents.1"] == toys[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown(Toy):
+    """A toy with an option that it had not from the start."""
+
+    shares: tuple[float, ...] = option("shares", (), above=0, below=1, later=True)
+
+
+def test_an_option_that_came_later_counts_only_where_it_differs_from_its_default() -> None:
+    assert "shares" not in Grown().spec() and Grown(shares=(0.5,)).spec()["shares"] == [0.5]
+    assert Grown().options()["shares"] == []
+
+
+def test_an_empty_default_is_not_shown() -> None:
+    assert described(fields_of(Grown)[0]) == "shares  [above 0 and below 1]"
+
+
+def test_the_bounds_of_a_list_hold_for_each_of_its_numbers(place: Store) -> None:
+    for given in ("0.5,1", [0.5, 1]):
+        with pytest.raises(UserError, match="--shares is 1; it must be above 0 and below 1"):
+            build(Grown, {"shares": given}, place, lambda stage: make(stage, place))
+
+
+def test_nothing_in_a_list_is_left_out(place: Store) -> None:
+    toy = make(Toy(), place)
+    assert asked(place, parents=[toy.short, None]).parents == (toy,)
 
 
 @pytest.mark.parametrize("cls", STAGES.values(), ids=STAGES.keys())

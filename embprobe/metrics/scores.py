@@ -1,4 +1,4 @@
-"""Scores of judged classes: Inception-style score, total variation of class shares, confusion."""
+"""Scores of judged classes: Inception-style score, total variation of class shares, confusion, calibration."""
 
 import torch
 from torch import Tensor
@@ -24,3 +24,12 @@ def total_variation(shares_C: Tensor, other_C: Tensor) -> float:
 def confusion(asked_N: Tensor, judged_N: Tensor, count: int) -> Tensor:
     """Counts (C,C): rows asked, columns judged."""
     return torch.bincount(asked_N.long() * count + judged_N.long(), minlength=count * count).reshape(count, count)
+
+
+def calibration_error(probabilities_NC: Tensor, true_N: Tensor, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal width in the confidence; Guo et al. 2017, eq. 3. 0 to 1."""
+    confidence_N, judged_N = probabilities_NC.double().max(1)
+    bin_N = (confidence_N * bins).ceil().long().clamp(1, bins) - 1  # bin m holds ((m − 1)/M, m/M]
+    gap_N = (judged_N == true_N).double() - confidence_N
+    gap_M = torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_N.cpu(), gap_N.cpu())
+    return float(gap_M.abs().sum() / len(gap_N))

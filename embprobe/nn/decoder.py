@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from embprobe.errors import UserError
 from embprobe.nn.adversarial import PatchDiscriminator, adaptive_weight, discriminator_loss, generator_loss
+from embprobe.nn.vae import posterior_sample
 from embprobe.pixels import to_signed
 from embprobe.training.task import Task
 
@@ -71,7 +72,8 @@ class Losses:
 class DecoderTask(Task):
     """L1 + perceptual + hinge loss of a patch discriminator (Esser et al. 2021, Rombach et al. 2022).
 
-    A batch holds normalised `latents` (B,h,w,d) and u8 `images` (B,H,W,C). Latents get noise of σ ~ U(0, noise), one σ
+    A batch holds normalised `latents` (B,h,w,d), u8 `images` (B,H,W,C), and the posterior's std as `spread` where samples
+    of it are learned from, drawn anew each time. Latents get noise of σ ~ U(0, noise), one σ
     an image (Zheng et al. 2025). The perceptual distance is no part of the task's state. `on_step` is called with the
     decoder and the number of steps made, after every step.
     """
@@ -105,7 +107,8 @@ class DecoderTask(Task):
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """The decoder's loss, then the discriminator's from its first step on."""
-        latents, real = batch["latents"], to_signed(batch["images"], self.network.size)
+        latents = posterior_sample(batch["latents"], batch.get("spread"))
+        real = to_signed(batch["images"], self.network.size)
         sigma_B = self.noise * torch.rand(len(real), device=real.device)
         noisy = latents + sigma_B[:, None, None, None] * torch.randn_like(latents)
         fake = self.network(noisy)

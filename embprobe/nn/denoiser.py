@@ -1,7 +1,7 @@
 """Denoisers by their configuration, and what trains them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -12,12 +12,13 @@ from embprobe.diffusion import Objective, Schedule
 from embprobe.errors import UserError
 from embprobe.nn.dit import DiT
 from embprobe.nn.unet import UNet
+from embprobe.nn.vae import posterior_sample
 from embprobe.training.task import Task
 
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """What is needed to build a denoiser and its schedule again."""
+    """What is needed to build a denoiser and its schedule again; what has a default is told only where it differs."""
 
     network: Literal["unet", "dit"]
     channels: int
@@ -30,11 +31,15 @@ class DenoiserConfig:
     dropout: float
     objective: Objective
     shift: float
+    betas: tuple[float, float] = diffusion.BETAS
+    attention: tuple[int, ...] = (1, 2)
+    one_head: bool = False
+    scale_shift: bool = True
 
     @property
     def schedule(self) -> Schedule:
         """The noise levels and the objective."""
-        return Schedule(self.objective, self.shift)
+        return Schedule(self.objective, self.shift, self.betas)
 
     @property
     def null_condition(self) -> Tensor | None:
@@ -43,7 +48,9 @@ class DenoiserConfig:
 
     def json(self) -> dict[str, object]:
         """The fields as JSON holds them."""
-        return asdict(self) | {"grid": list(self.grid), "multipliers": list(self.multipliers)}
+        values = asdict(self)
+        told = [f.name for f in fields(self) if f.default is MISSING or values[f.name] != f.default]
+        return {name: list(v) if isinstance(v := values[name], tuple) else v for name in told}
 
     @staticmethod
     def of(json: Mapping[str, Any]) -> "DenoiserConfig":  # Any: JSON
@@ -75,6 +82,9 @@ def build_denoiser(config: DenoiserConfig) -> nn.Module:
         multipliers=config.multipliers,
         classes=config.classes,
         conditioning=config.conditioning,
+        attention=config.attention,
+        one_head=config.one_head,
+        scale_shift=config.scale_shift,
         dropout=config.dropout,
     )
 
@@ -82,8 +92,9 @@ def build_denoiser(config: DenoiserConfig) -> nn.Module:
 class DenoiserTask(Task):
     """Trains a denoiser on batches of normalised latents.
 
-    A batch holds `row`s of `resident` (N,*grid,d), which stays on the device, or `latents` (B,*grid,d); and, for a
-    conditional network, `condition` (B,…).
+    A batch holds `latents` (B,*grid,d), or `row`s of those of `resident` (N,*grid,d), which stays on the device; beside
+    them, the posterior's std as `spread` where samples of it are learned, drawn anew each time; and, for a conditional
+    network, `condition` (B,…).
     """
 
     def __init__(
@@ -95,7 +106,7 @@ class DenoiserTask(Task):
         norm: Literal["l1", "l2"],
         min_snr: float | None,
         condition_dropout: float,
-        resident: Tensor | None,
+        resident: Mapping[str, Tensor] | None,
     ) -> None:
         super().__init__()
         self.network = build_denoiser(config)
@@ -113,7 +124,9 @@ class DenoiserTask(Task):
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """The loss at random times; a share of the conditions is replaced by the null condition."""
-        latents = batch["latents"] if self.resident is None else self.resident[batch["row"]]
+        if self.resident is not None:
+            batch = batch | {name: values[batch["row"]] for name, values in self.resident.items()}
+        latents = posterior_sample(batch["latents"], batch.get("spread"))
         condition = batch.get("condition")
         if condition is not None and self.null_condition is not None and self.condition_dropout > 0:
             condition = diffusion.drop_condition(condition, self.null_condition, self.condition_dropout)

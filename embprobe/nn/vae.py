@@ -18,7 +18,7 @@ class VAE(nn.Module):
 
     `linear` is one 1×1 convolution each way, D → 2d and d → D. `attention` adds one transformer layer over the grid
     before and after, as a residual that starts at zero. Embeddings are standardised per channel by the buffers
-    `mean` and `std`, for both kinds; losses and R² are in these units. A grid may have any number of axes.
+    `mean` and `std`, for both kinds, and losses are in these units; 0 and 1 leave them raw. A grid may have any number of axes.
     """
 
     mean: Tensor
@@ -59,14 +59,14 @@ class VAE(nn.Module):
         """
         image_axes = tuple(range(1, x.ndim))
         mean, logvar = self.encode(x)
-        z = mean + (logvar / 2).exp() * torch.randn_like(mean)
+        z = posterior_sample(mean, (logvar / 2).exp())
         error = (self.decode_standardised(z) - self.standardise(x)).square().sum(image_axes).mean()
         divergence = kl(mean, logvar).sum(image_axes).mean()
         return error + self.kl_weight * divergence, error, divergence
 
     @torch.no_grad()
-    def start_from_pca(self, covariance: Tensor) -> None:
-        """Start the linear maps at the optimum of the linear VAE for this covariance (D,D) of standardised patches.
+    def start_from_pca(self, covariance: Tensor, centre: Tensor | None = None) -> None:
+        """Start the linear maps at the optimum of the linear VAE for patches of this covariance (D,D) and mean (D,), else 0.
 
         With σ² = kl_weight / 2 the loss is that of probabilistic PCA (Lucas et al. 2019): decoder U(Λ − σ²)^½,
         posterior mean (Λ − σ²)^½ Λ⁻¹ Uᵀx and variance σ² Λ⁻¹; channels with Λ ≤ σ² stay closed.
@@ -83,6 +83,9 @@ class VAE(nn.Module):
         self.to_posterior.weight[:channels] = ((root / values)[:, None] * vectors.mT).float()
         self.to_posterior.bias.zero_()
         self.to_posterior.bias[channels:] = (noise / values).log().float()
+        if centre is not None:
+            self.to_embedding.bias.copy_(centre)
+            self.to_posterior.bias[:channels] = -(self.to_posterior.weight[:channels] @ centre.float())
 
 
 class GridLayer(nn.Module):
@@ -109,6 +112,11 @@ class GridLayer(nn.Module):
         x_BND = x_BND + self.mlp(self.norm_2(x_BND))
         out: Tensor = x_BND.reshape(x.shape)
         return out
+
+
+def posterior_sample(mean: Tensor, std: Tensor | None) -> Tensor:
+    """mean + std · ε with noise from the global generator; the mean itself, and nothing drawn, where std is None."""
+    return mean if std is None else mean + std * torch.randn_like(mean)
 
 
 def kl(mean: Tensor, logvar: Tensor) -> Tensor:

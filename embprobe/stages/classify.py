@@ -22,9 +22,12 @@ WEAK = 0.9  # accuracy below which a judge is marked
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(Training):
-    """Train a ResNet-18 on the training images; its accuracy is taken on the held-out split."""
+    """Train a ResNet-18 on the training images; its accuracy and calibration are taken on the held-out split.
 
-    version = 2
+    Labels are not smoothed, so that the score of its judgements can reach the number of classes.
+    """
+
+    version = 3
 
     images: Artefact = option(
         "an ingested data set with classes, or a folder or zip to ingest first", made_by=("ingest",)
@@ -73,16 +76,17 @@ class Classify(Training):
         self.measure(network, images, out)
 
     def measure(self, network: "nn.Module", images: Images, out: Artefact) -> None:
-        """Accuracy, its interval and the confusion of true and judged class on the held-out split, else on training."""
+        """Accuracy, calibration and the confusion of true and judged class on the held-out split, else on training."""
         import torch
 
         from embprobe.metrics.intervals import wilson
-        from embprobe.metrics.scores import confusion
+        from embprobe.metrics.scores import calibration_error, confusion
 
         held, label = images.held_out, images.labels
         rows = held if len(held) else images.train
         assert label is not None
-        judged = judged_classes(network, images, rows)
+        probabilities = judged_probabilities(network, images, rows)
+        confidence, judged = probabilities.max(1)
         true = torch.from_numpy(label[rows]).long()
         right = int((judged == true).sum())
         low, high = wilson(right, len(rows))
@@ -94,11 +98,14 @@ class Classify(Training):
             images=len(rows),
             confusion=confusion(true, judged, len(images.classes)).tolist(),
             weak=right / len(rows) < WEAK,
+            confidence=float(confidence.double().mean()),
+            calibration_error=calibration_error(probabilities, true),
+            temperature=1.0,  # logits enter the softmax as they are
         )
 
 
-def judged_classes(network: "nn.Module", images: Images, rows: "np.ndarray") -> "torch.Tensor":
-    """The most probable class of each row (n,)."""
+def judged_probabilities(network: "nn.Module", images: Images, rows: "np.ndarray") -> "torch.Tensor":
+    """Class probabilities of each row (n,C), on the CPU."""
     import torch
 
     from embprobe.evaluation.judges import classifier_features
@@ -108,5 +115,5 @@ def judged_classes(network: "nn.Module", images: Images, rows: "np.ndarray") -> 
         for part in blocks(rows, 256):
             output = classifier_features(network, torch.from_numpy(images.array.take(part)).to(device), images.size)
             assert output.probabilities is not None
-            judged.append(output.probabilities.argmax(1).cpu())
+            judged.append(output.probabilities.float().cpu())
     return torch.cat(judged)

@@ -30,7 +30,8 @@ ACTIVE = 0.01  # variance of the posterior means from which a channel is in use;
 class Compress(Training):
     """Train a VAE on embeddings and write the posterior means of every image.
 
-    The published comparison's own: --kind linear --init random --rate 1e-2 --schedule plateau, with steps for 100 epochs.
+    The published comparison's own: --kind linear --no-standardise --init random --rate 1e-2 --schedule plateau, with steps
+    for 100 epochs.
     """
 
     version = 2
@@ -38,6 +39,9 @@ class Compress(Training):
     embeddings: Artefact = option("an extract artefact", made_by=("extract",))
     kind: Literal["linear", "attention"] = option(
         "one linear map each way, or a transformer layer around it", "attention"
+    )
+    standardise: bool = option(
+        "bring each channel of the embeddings to mean 0 and variance 1 first; else they are taken raw", True, later=True
     )
     channels: int = option("latent channels d", 16, least=1)
     kl_weight: float = option("weight of the KL term, both terms summed over an image", 0.05, least=0)
@@ -72,7 +76,9 @@ class Compress(Training):
             active=int((statistics["std"] ** 2 > ACTIVE).sum()),
             channels=self.channels,
             grid=list(embeddings.grid),
-            units="embeddings standardised per channel over the training split",
+            units="embeddings standardised per channel over the training split"
+            if self.standardise
+            else "raw embeddings",
         )
 
     def trained(self, embeddings: Embeddings, covariance: "Covariance", out: Artefact) -> "VAE":
@@ -89,10 +95,13 @@ class Compress(Training):
 
         def build() -> "Task":
             vae = VAE(embeddings.grid, embeddings.width, self.channels, self.kind, self.kl_weight)
-            vae.mean.copy_(covariance.mean_D)
-            vae.std.copy_(covariance.std_D)
-            if self.init == "pca":
+            if self.standardise:
+                vae.mean.copy_(covariance.mean_D)
+                vae.std.copy_(covariance.std_D)
+            if self.init == "pca" and self.standardise:
                 vae.start_from_pca(covariance.standardised)
+            elif self.init == "pca":
+                vae.start_from_pca(covariance.matrix_DD, covariance.mean_D)
             judged = torch.from_numpy(embeddings.array.floats(held)) if plateau and len(held) else None
             return VAETask(vae, self.rate, judged)
 
@@ -133,24 +142,28 @@ class Compress(Training):
     def fidelity(
         self, vae: "VAE", embeddings: Embeddings, covariance: "Covariance", device: str
     ) -> dict[str, float | None]:
-        """R² on held-out images of the VAE and of PCA-d fitted on training images; None where none is held out."""
+        """R² on held-out images of the VAE and of PCA-d fitted on training images; None where none is held out.
+
+        Standardised ones are in units of the training split's std per channel, whatever the VAE was fed.
+        """
         import torch
 
         from embprobe.nn.vae import Explained, components
 
-        held, std_D = embeddings.images.held_out, vae.std
+        held = embeddings.images.held_out
         if not len(held):
             return {"r2": None, "pca_r2": None, "r2_raw": None, "pca_r2_raw": None}
         axes = components(covariance.standardised, self.channels).float().to(device)
         raw_axes = components(covariance.matrix_DD, self.channels).float().to(device)
+        mean_D, std_D = (values.float().to(device) for values in (covariance.mean_D, covariance.std_D))
         ours, pca, raw_pca = Explained(std_D), Explained(std_D), Explained(std_D)
         for rows in by_chunk(embeddings.array, held, limit=self.forward):
             with torch.no_grad():
                 x = torch.from_numpy(embeddings.array.floats(rows)).to(device)
-                truth = vae.standardise(x)
-                ours.add(truth, vae.decode_standardised(vae.encode(x)[0]) - truth)
+                truth, fed = (x - mean_D) / std_D, vae.standardise(x)
+                ours.add(truth, (vae.decode_standardised(vae.encode(x)[0]) - fed) * (vae.std / std_D))
                 pca.add(truth, truth @ axes @ axes.mT - truth)
-                raw = x - vae.mean
+                raw = x - mean_D
                 raw_pca.add(truth, (raw @ raw_axes @ raw_axes.mT - raw) / std_D)
         (r2, r2_raw), pca_r2, pca_r2_raw = ours.r2(), pca.r2()[0], raw_pca.r2()[1]
         return {"r2": r2, "pca_r2": pca_r2, "r2_raw": r2_raw, "pca_r2_raw": pca_r2_raw}

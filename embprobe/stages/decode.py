@@ -9,7 +9,7 @@ from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Array, Artefact, Json
 from embprobe.training.stage import Training
-from embprobe.views import Images, Latents, blocks, evenly
+from embprobe.views import Images, Latents, Learned, blocks, evenly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,9 @@ class Decode(Training):
         "side of the decoded images in pixels; else that of the data set", None, least=8, most=8192
     )
     width: int = option("channels of the decoder's last level", 64, least=1, most=8192)
+    posterior: Literal["mean", "sample"] = option(
+        "learn from the posterior's means, or from samples of it, drawn anew at every step", "mean", later=True
+    )
     noise: float = option("latents get noise of σ ~ U(0, this), in their own std", 0.3, least=0)
     perceptual: Literal["lpips-vgg", "lpips-squeeze", "classifier", "none"] = option(
         "perceptual distance; else classifier or lpips-vgg where its network is given, else none", None
@@ -87,10 +90,11 @@ class Decode(Training):
         from embprobe.training.engine import warmup_constant
 
         latents, images, device = Latents(self.latents), Images(self.images), device_of(self.device)
+        learned = latents.learned(self.posterior)
         held, size = images.held_out, (self.size, self.size) if self.size else images.size
         network: dict[str, Json] = {"channels": latents.channels, "grid": latents.grid, "size": size}
         network |= {"width": self.width, "out_channels": images.channels}
-        out.write_json("decoder.json", {"network": network, **latents.scale.json()})
+        out.write_json("decoder.json", {"network": network, **learned.scale.json()})
         losses = Losses(
             distance=self.distance(device),
             perceptual_weight=self.perceptual_weight,
@@ -98,33 +102,32 @@ class Decode(Training):
             gan_start=self.gan_start if self.gan_weight > 0 and self.gan_start < self.steps else None,
             gan_width=self.gan_width,
         )
-        on_step = self.snapshots(latents, evenly(held, SHOWN), size, out, device)
+        on_step = self.snapshots(learned, evenly(held, SHOWN), size, out, device)
 
         def build() -> "Task":
             return DecoderTask(PixelDecoder(**network), losses, rate=self.rate, noise=self.noise, on_step=on_step)
 
-        batches, rate = self.batches(latents, images), warmup_constant(self.warmup)
+        batches, rate = self.batches(learned, images), warmup_constant(self.warmup)
         decoder = self.train(build, batches, rate, out, label="decoding")
         out.note(size=size[0] if size[0] == size[1] else list(size), held_out=len(held))
         if len(held):
             assert isinstance(decoder, PixelDecoder)
             rows = evenly(held, RECONSTRUCTED)
-            self.reconstruct(decoder, latents, rows, out, device)
+            self.reconstruct(decoder, learned, rows, out, device)
             out.note(**fidelity(out.array("reconstructions"), images, rows, evenly(images.train, AVERAGED)))
 
-    def batches(self, latents: Latents, images: Images) -> "Batches":
-        """Normalised latents and u8 images, a pure function of the step."""
+    def batches(self, learned: Learned, images: Images) -> "Batches":
+        """Normalised latents, the posterior's spread where it is sampled, and u8 images, a pure function of the step."""
         import torch
 
         from embprobe.training.batches import RowBatches
 
-        arrays = {"images": images.array, "latents": latents.array}
-        order = RowBatches(arrays, images.train, self.batch, self.seed)
+        order = RowBatches({"images": images.array, "latents": learned.of.array}, images.train, self.batch, self.seed)
 
         def batches(step: int) -> "dict[str, Tensor]":
-            batch = order(step)
-            normalised = latents.scale.normalised(batch["latents"])
-            return {"latents": torch.from_numpy(normalised), "images": torch.from_numpy(batch["images"])}
+            rows = order.rows_of(step)
+            given = learned.values(rows) | {"images": images.array.take(rows)}
+            return {name: torch.from_numpy(values) for name, values in given.items()}
 
         return batches
 
@@ -143,7 +146,7 @@ class Decode(Training):
         return load_lpips(trunk, self.perceptual_weights, self.lpips_heads).to(device)
 
     def snapshots(
-        self, latents: Latents, rows: "np.ndarray", size: tuple[int, int], out: Artefact, device: str
+        self, learned: Learned, rows: "np.ndarray", size: tuple[int, int], out: Artefact, device: str
     ) -> "Callable[[PixelDecoder, int], None]":
         """What writes the snapshot of a step when it is reached: u8 `snapshots` (S,8,H,W,C), one chunk a step."""
         import torch
@@ -155,7 +158,7 @@ class Decode(Training):
             return lambda decoder, step: None
         shape = (len(steps), len(rows), *size, Images(self.images).channels)
         array = out.create("snapshots", shape, "uint8", chunk_rows=1, attrs={"steps": steps, "rows": rows.tolist()})
-        shown = torch.from_numpy(latents.normalised(rows)).to(device)
+        shown = torch.from_numpy(learned.values(rows)["latents"]).to(device)
         missing = {steps[chunk]: chunk for chunk in array.missing()}
 
         def on_step(decoder: "PixelDecoder", step: int) -> None:
@@ -167,7 +170,7 @@ class Decode(Training):
         return on_step
 
     def reconstruct(
-        self, decoder: "PixelDecoder", latents: Latents, rows: "np.ndarray", out: Artefact, device: str
+        self, decoder: "PixelDecoder", learned: Learned, rows: "np.ndarray", out: Artefact, device: str
     ) -> None:
         """Writes `reconstructions` u8 (n,H,W,C) of held-out images and `rows`, which images they are."""
         import torch
@@ -183,7 +186,7 @@ class Decode(Training):
                 return [to_u8(decoder(torch.from_numpy(normalised).to(device))).cpu().numpy()]
 
         def read(part: range) -> "np.ndarray":
-            return latents.normalised(rows[part.start : part.stop])
+            return learned.values(rows[part.start : part.stop])["latents"]
 
         fill([array], read, decoded, batch=BATCH, label="reconstructing")
 

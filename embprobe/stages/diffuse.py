@@ -8,7 +8,7 @@ from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
-from embprobe.views import Latents
+from embprobe.views import Latents, Learned, log_spaced, step_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,28 +38,37 @@ class Preset:
     beta_2: float
     shift: float | None  # None: √(elements/4096)
     conditioning: Literal["time", "cross"] = "time"
+    betas: tuple[float, float] = (0.0015, 0.0155)
+    attention: tuple[int, ...] = (1, 2)  # downsamplings
+    one_head: bool = False
+    scale_shift: bool = True
 
 
 PAPER = Preset(
     objective="epsilon", multipliers=(1, 2, 4), norm="l1", ema=0.9999, batch=96, rate=4.8e-4, warmup=10_000,
     dropout=0.0, beta_2=0.999, shift=1.0,
 )  # fmt: skip
-PAPER_BY_CLASS = replace(PAPER, multipliers=(1, 2, 3), norm="l2", ema=0.0, batch=24, rate=1.2e-4, conditioning="cross")
+PAPER_BY_CLASS = replace(
+    PAPER, multipliers=(1, 2, 3), norm="l2", ema=0.0, batch=24, rate=2.4e-4, warmup=0, conditioning="cross",
+    betas=(0.0015, 0.0195), attention=(2, 4), one_head=True, scale_shift=False,
+)  # fmt: skip
 MODERN = Preset(
     objective="flow", multipliers=(1, 2, 4), norm="l2", ema=0.9995, batch=256, rate=3e-4, warmup=500,
     dropout=0.15, beta_2=0.95, shift=None,
 )  # fmt: skip
 DIT_WIDTH = 384
+LATER = ("betas", "attention", "one_head", "scale_shift")  # count only where they are not what they always were
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diffuse(Training):
-    """Train a denoiser on latents; keeps the averaged weights at 8 or more milestones for the curves.
+    """Train a denoiser on latents; keeps the averaged weights at 8 or more milestones, and at --keep-epochs.
 
     Preset `modern`: flow matching, a schedule shifted by the latents' size, the same network with and without classes.
-    Preset `paper`: the published comparison's UNet, 36.1 M parameters, ε and L1; by class its own: 1-2-3, L2, no
-    averaging, batch 24, cross-attention to a class embedding trained along. Both normalise latents per channel and have
-    a learned null class. Options left out are the preset's. Images are not mirrored, since latents can't be.
+    Preset `paper`: the published comparison's UNet, 36.1 M parameters, ε and L1; by class its own, 35.1 M: 1-2-3, L2, β to
+    0.0195, a constant rate, no averaging, batch 24, one head of cross-attention to a class embedding trained along. Both
+    normalise latents per channel and have a learned null class. Options left out are the preset's. Images are not
+    mirrored, since latents can't be.
     """
 
     version = 2
@@ -70,6 +79,12 @@ class Diffuse(Training):
     label_dropout: float = option("share of labels replaced by the null class", 0.1, least=0, below=1)
     train_images: int | None = option(
         "use only this many training images; smaller subsets lie in larger ones", None, least=1
+    )
+    posterior: Literal["mean", "sample"] = option(
+        "learn the posterior's means, or samples of it, drawn anew at every step", "mean", later=True
+    )
+    keep_epochs: tuple[float, ...] = option(
+        "also keep the weights after these epochs, with commas between", (), above=0, later=True
     )
     network: Literal["unet", "dit"] = option("UNet or diffusion transformer", None)
     objective: Literal["epsilon", "v", "flow"] = option("what the network predicts", None)
@@ -98,14 +113,25 @@ class Diffuse(Training):
         return replace(preset, **{name: value for name, value in given.items() if value is not None})
 
     def resolved(self) -> dict[str, object]:
-        options = asdict(self.chosen)
+        options = asdict(self.chosen) | {"keep_epochs": tuple(sorted(set(self.keep_epochs)))}
         return {name: value for name, value in options.items() if hasattr(self, name)}
 
     def spec(self) -> dict[str, Json]:
-        """A preset counts by what it holds, not by its name."""
-        spec = super().spec() | {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.chosen).items()}
+        """A preset counts by what it holds, not by its name; kept epochs by the steps that are no milestones anyway."""
+        chosen, usual = asdict(self.chosen), {f.name: f.default for f in fields(Preset)}
+        held = {k: v for k, v in chosen.items() if k not in LATER or v != usual[k]}
+        spec = super().spec() | {k: list(v) if isinstance(v, tuple) else v for k, v in held.items()}
         del spec["preset"]
+        if self.keep_epochs and Latents(self.latents).images.artefact.complete:
+            del spec["keep_epochs"]
+            beyond = sorted({*self.kept_steps()} - {*log_spaced(self.steps)})
+            spec |= {"kept_steps": beyond} if beyond else {}
         return spec
+
+    def kept_steps(self) -> tuple[int, ...]:
+        """The steps at the epochs to keep."""
+        images = self.train_images or Latents(self.latents).images.count("train")
+        return tuple(step_at(epoch, images, self.batch) for epoch in self.keep_epochs)
 
     def check(self) -> None:
         images = Latents(self.latents).images
@@ -114,6 +140,12 @@ class Diffuse(Training):
         count = images.count("train")
         if self.train_images is not None and self.train_images > count:
             raise UserError(f"--train-images {self.train_images} is more than the {count} there are; give fewer")
+        late = [epoch for epoch, step in zip(self.keep_epochs, self.kept_steps(), strict=True) if step > self.steps]
+        if late:
+            raise UserError(
+                f"--keep-epochs {late[0]:g} lies behind the end of the run, {self.steps} steps or "
+                f"{self.steps * self.batch / (self.train_images or count):.4g} epochs; give fewer epochs, or more --steps"
+            )
 
     def run(self, out: Artefact) -> None:
         from embprobe.nn.denoiser import DenoiserTask
@@ -123,8 +155,9 @@ class Diffuse(Training):
         preset, latents = self.chosen, Latents(self.latents)
         rows = latents.images.training_rows(self.train_images, self.seed)
         config = self.config(latents)
-        out.write_json("denoiser.json", self.facts(config, latents, rows))
-        resident = self.resident(latents, rows, device_of(self.device))
+        learned = latents.learned(self.posterior)
+        out.write_json("denoiser.json", self.facts(config, learned, rows))
+        resident = self.resident(learned, rows, device_of(self.device))
 
         def build() -> "Task":
             return DenoiserTask(
@@ -137,8 +170,8 @@ class Diffuse(Training):
                 resident=resident,
             )
 
-        batches = self.batches(latents, rows, resident is not None)
-        self.train(build, batches, warmup_constant(self.warmup), out, label="diffusing", ema=self.ema or None)
+        batches, rate = self.batches(learned, rows, resident is not None), warmup_constant(self.warmup)
+        self.train(build, batches, rate, out, label="diffusing", ema=self.ema or None, kept=self.kept_steps())
         epochs = self.steps * self.batch / len(rows)
         out.note(train_images=len(rows), epochs=epochs, shift=config.shift, classes=config.classes)
 
@@ -160,42 +193,47 @@ class Diffuse(Training):
             dropout=self.dropout,
             objective=self.objective,
             shift=dimension_shift(elements) if self.shift is None else self.shift,
+            betas=preset.betas,
+            attention=preset.attention,
+            one_head=preset.one_head,
+            scale_shift=preset.scale_shift,
         )
 
-    def facts(self, config: "DenoiserConfig", latents: Latents, rows: "np.ndarray") -> dict[str, Json]:
+    def facts(self, config: "DenoiserConfig", learned: Learned, rows: "np.ndarray") -> dict[str, Json]:
         """What one needs beside the weights: network, schedule, scale of the latents, class names and shares."""
         import numpy as np
 
-        facts: dict[str, Json] = {"network": config.json(), **latents.scale.json()}
-        images = latents.images
+        facts: dict[str, Json] = {"network": config.json(), **learned.scale.json()}
+        images = learned.of.images
         if config.classes is not None and images.labels is not None:
             counts = np.bincount(images.labels[rows], minlength=config.classes)
             facts |= {"classes": images.classes, "shares": (counts / counts.sum()).tolist()}
             facts |= {"label_dropout": self.label_dropout}
         return facts
 
-    def resident(self, latents: Latents, rows: "np.ndarray", device: str) -> "Tensor | None":
-        """The training latents, normalised, on the device; None where they are too large."""
+    def resident(self, learned: Learned, rows: "np.ndarray", device: str) -> "dict[str, Tensor] | None":
+        """What is learned of the training images, normalised, on the device; None where it is too large."""
         import torch
 
-        if 4 * len(rows) * math.prod(latents.array.shape[1:]) > RESIDENT_BYTES:
+        arrays = 2 if self.posterior == "sample" else 1
+        if 4 * arrays * len(rows) * math.prod(learned.of.array.shape[1:]) > RESIDENT_BYTES:
             return None
-        return torch.from_numpy(latents.normalised(rows)).to(device)
+        return {name: torch.from_numpy(values).to(device) for name, values in learned.values(rows).items()}
 
-    def batches(self, latents: Latents, rows: "np.ndarray", resident: bool) -> "Batches":
+    def batches(self, learned: Learned, rows: "np.ndarray", resident: bool) -> "Batches":
         """Batches as the task takes them: positions among the training rows, or latents; and labels."""
         import numpy as np
         import torch
 
         from embprobe.training.batches import RowBatches
 
-        order = RowBatches({"latents": latents.array}, rows, self.batch, self.seed)
-        labels = latents.images.labels if self.conditional else None
+        order = RowBatches({"latents": learned.of.array}, rows, self.batch, self.seed)
+        labels = learned.of.images.labels if self.conditional else None
 
         def batches(step: int) -> "dict[str, Tensor]":
             here = order.rows_of(step)
-            given = np.searchsorted(rows, here) if resident else latents.normalised(here)
-            batch = {"row" if resident else "latents": torch.from_numpy(given)}
+            given = {"row": np.searchsorted(rows, here)} if resident else learned.values(here)
+            batch = {name: torch.from_numpy(values) for name, values in given.items()}
             return batch if labels is None else batch | {"condition": torch.from_numpy(labels[here].astype(np.int64))}
 
         return batches

@@ -46,6 +46,9 @@ class Sample(Stage):
     milestone: float | None = option(
         "the denoiser at this saved step, or nearest to this share of its run; else the last", None, above=0
     )
+    epoch: float | None = option(
+        "the denoiser after this epoch, one of those kept by diffuse --keep-epochs", None, above=0, later=True
+    )
     seed: int = option("seed of noise and labels", 0, least=0)
     precision: Literal["f32", "bf16"] = option("of the denoiser's forward pass", "f32")
     forward: int = option("samples per forward pass", 128, runtime=True, least=1, most=65_536)
@@ -55,20 +58,26 @@ class Sample(Stage):
     def resolved(self) -> dict[str, object]:
         denoiser = Denoiser(self.denoiser)
         sampler = self.sampler or ("euler" if denoiser.objective == "flow" else "ddim")
-        labels, step = self.labels, self.milestone
+        labels, step, epoch = self.labels, self.milestone, self.epoch
         if sampler == "gaussian":
             labels = None
         elif denoiser.conditional:
             labels = labels or "balanced"
+        if epoch is not None and step is None and denoiser.artefact.complete:
+            at = denoiser.step_at(epoch)
+            step, epoch = (at, None) if at in denoiser.milestones else (None, epoch)
         if step is not None and step < 1:  # a share of the run stands for the saved step nearest to it
             share = step * denoiser.steps
             step = min(denoiser.milestones, key=lambda saved: abs(saved - share))
         if step is not None and step == int(step):
             step = None if step == denoiser.steps else int(step)
         interval = tuple(float(share) for share in self.guidance_interval)
-        return {"sampler": sampler, "labels": labels, "milestone": step, "guidance_interval": interval}
+        decided = {"sampler": sampler, "labels": labels, "milestone": step, "epoch": epoch}
+        return decided | {"guidance_interval": interval}
 
     def validate(self) -> None:
+        if self.epoch is not None and self.milestone is not None:
+            raise UserError("--epoch and --milestone both say when; give one of them")
         interval = self.guidance_interval
         if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
             raise UserError("--guidance-interval must be two shares, low then high, such as 0.2,0.8")
@@ -88,6 +97,11 @@ class Sample(Stage):
         if self.sampler != "gaussian":
             check_sampler(self.sampler, denoiser.objective)
         self.check_labels(denoiser)
+        if self.epoch is not None:
+            listed = ", ".join(f"{denoiser.epochs(step):.4g}" for step in denoiser.milestones)
+            raise UserError(
+                f"--epoch {self.epoch:g} was not kept; there are {listed} (diffuse --keep-epochs adds others)"
+            )
         if self.milestone is not None and self.milestone not in denoiser.milestones:
             listed = ", ".join(str(step) for step in denoiser.milestones)
             raise UserError(f"--milestone {self.milestone:g} was not saved; there are {listed}")
@@ -137,7 +151,7 @@ class Sample(Stage):
             kind = torch.device(device).type
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
                 z = normalised(rows, given).cpu()
-            return [latents.scale.restored(z.movedim(1, -1).numpy())]
+            return [denoiser.scale.restored(z.movedim(1, -1).numpy())]
 
         fill([array], lambda rows: None, drawn, batch=self.forward, label="sampling")
         return array
@@ -190,7 +204,7 @@ class Sample(Stage):
         network.to(device).eval()
         shape = (self.count, *network.size, facts["out_channels"])
         array = out.create("images", shape, "uint8", chunk_rows=CHUNK_ROWS, kind="images")
-        scale = decoder.latents.scale
+        scale = decoder.scale
 
         def decoded(_: range, z: "np.ndarray") -> "list[np.ndarray]":
             with torch.no_grad():

@@ -8,7 +8,16 @@ from embprobe.store import Artefact, Json
 from embprobe.views import Embeddings, Samples
 
 CHAIN = ("sample", "diffuse", "decode", "compress")  # stages between embeddings and samples
-NEITHER = ("stage", "version", "seed", "milestone", "conditional")  # neither how a row was made nor its name
+NEITHER = (
+    "stage",
+    "version",
+    "seed",
+    "milestone",
+    "conditional",
+    "kept_steps",
+    "keep_epochs",
+    "epoch",
+)  # neither how a row was made nor its name
 
 
 def encoder_label(embeddings: Embeddings) -> str:

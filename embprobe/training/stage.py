@@ -38,12 +38,16 @@ class Training(Stage):
         *,
         label: str,
         milestones: bool = True,
+        kept: tuple[int, ...] = (),
         clip: float | None = 1.0,
         ema: float | None = None,
         plateau_every: int | None = None,
         patience: int = 2,
     ) -> "nn.Module":
-        """The trained network on its device, from where an earlier run ended; `build` draws from the stage's seed."""
+        """The trained network on its device, from where an earlier run ended; `build` draws from the stage's seed.
+
+        Milestones are log-spaced, and at the steps `kept`.
+        """
         import torch
 
         from embprobe.training.device import device_of
@@ -60,7 +64,7 @@ class Training(Stage):
             rate=rate,
             clip=clip,
             ema=ema,
-            milestones=log_spaced(self.steps) if milestones and self.steps else (),
+            milestones=tuple(sorted({*log_spaced(self.steps), *kept})) if milestones and self.steps else (),
             label=label,
             plateau_every=plateau_every,
             patience=patience,

@@ -3,8 +3,8 @@
 from embprobe.views.evaluations import Evaluation, Probing
 from embprobe.views.features import Features
 from embprobe.views.images import Images
-from embprobe.views.latents import Embeddings, Latents, Scale
-from embprobe.views.milestones import log_spaced
+from embprobe.views.latents import Embeddings, Latents, Learned, Scale
+from embprobe.views.milestones import log_spaced, step_at
 from embprobe.views.samples import Decoder, Denoiser, Samples
 from embprobe.views.view import View, blocks, evenly, image_size, seeded_subset
 
@@ -16,6 +16,7 @@ __all__ = [
     "Features",
     "Images",
     "Latents",
+    "Learned",
     "Probing",
     "Samples",
     "Scale",
@@ -25,4 +26,5 @@ __all__ = [
     "image_size",
     "log_spaced",
     "seeded_subset",
+    "step_at",
 ]

@@ -1,15 +1,19 @@
 """Embeddings and the latents made of them: token grids, channels, scales."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from embprobe.store import Array, Artefact, Json
 from embprobe.views.images import Images
-from embprobe.views.view import View
+from embprobe.views.view import View, blocks
 
 if TYPE_CHECKING:
     import numpy as np
+
+Posterior = Literal["mean", "sample"]
+"""What is learned of an image's latents: the posterior's mean, or samples of it, drawn anew each time."""
 
 
 class Embeddings(View):
@@ -127,3 +131,43 @@ class Latents(View):
     def normalised(self, rows: "np.ndarray") -> "np.ndarray":
         """Latents of these rows (n,*grid,d) f32, zero mean and unit variance per channel."""
         return self.scale.normalised(self.array.floats(rows))
+
+    def learned(self, posterior: Posterior) -> "Learned":
+        """What a network learns of them."""
+        return Learned(self, posterior)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Latents as a network learns them: the posterior's means or samples of it, at zero mean and unit variance."""
+
+    of: Latents
+    posterior: Posterior
+
+    @cached_property
+    def scale(self) -> Scale:
+        """The latents' own; that of samples has the posterior's variance on top."""
+        import numpy as np
+
+        if self.posterior == "mean":
+            return self.of.scale
+        train, within = self.of.images.train, np.zeros(self.of.channels)
+        for part in blocks(train, 1024):
+            within += np.exp(self.logvar.floats(part).astype(np.float64)).reshape(-1, self.of.channels).sum(0)
+        between = self.of.artefact.array("std").read().astype(np.float64) ** 2
+        variance_d = between + within / (len(train) * math.prod(self.of.grid))
+        return Scale.of(self.of.artefact.array("mean").read(), np.sqrt(variance_d))
+
+    @property
+    def logvar(self) -> Array:
+        """The posterior's log-variances (N,*grid,d)."""
+        return self.of.artefact.array("logvar")
+
+    def values(self, rows: "np.ndarray") -> "dict[str, np.ndarray]":
+        """`latents` of these rows (n,*grid,d), and for samples the posterior's std around them as `spread`; f32."""
+        import numpy as np
+
+        values = {"latents": self.scale.normalised(self.of.array.floats(rows))}
+        if self.posterior == "sample":
+            values["spread"] = np.exp(self.logvar.floats(rows) / 2) / self.scale.std
+        return values

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from embprobe.store import Array, Json
 from embprobe.views.images import Images
-from embprobe.views.latents import Embeddings, Latents
-from embprobe.views.milestones import log_spaced
+from embprobe.views.latents import Embeddings, Latents, Scale
+from embprobe.views.milestones import log_spaced, step_at
 from embprobe.views.view import View
 
 if TYPE_CHECKING:
@@ -57,8 +57,23 @@ class Denoiser(View):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """The steps whose weights are kept."""
-        return log_spaced(self.steps)
+        """The steps whose weights are kept: log-spaced, and those at epochs that were asked for."""
+        return tuple(sorted({*log_spaced(self.steps), *self.artefact.spec.get("kept_steps", [])}))
+
+    def step_at(self, epoch: float) -> int:
+        """The step nearest to an epoch."""
+        return step_at(epoch, self.training_images, int(self.artefact.spec["batch"]))
+
+    @property
+    def training_images(self) -> int:
+        """How many images it saw."""
+        limit: int | None = self.artefact.spec["train_images"]
+        return self.latents.images.count("train") if limit is None else limit
+
+    @cached_property
+    def scale(self) -> Scale:
+        """What its latents were normalised by."""
+        return Scale.of(self.facts["mean"], self.facts["scale"])
 
     def weights(self, step: int | None = None) -> Path:
         """The checked weights file of a milestone, or of the end."""
@@ -90,6 +105,11 @@ class Decoder(View):
     def facts(self) -> Json:
         """decoder.json: the network, and the scale of the latents."""
         return self.artefact.read_json("decoder.json", dict)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """What its latents were normalised by."""
+        return Scale.of(self.facts["mean"], self.facts["scale"])
 
     def weights(self) -> Path:
         return self.artefact.weights()

@@ -1,6 +1,7 @@
 """Denoisers built from a configuration, on grids of any shape."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,12 +32,28 @@ def test_a_configuration_comes_back_from_json() -> None:
     assert DenoiserConfig.of(json.loads(json.dumps(one.json()))) == one
 
 
+def test_a_configuration_that_tells_of_no_layout_has_the_one_that_was_the_only_one() -> None:
+    told = replace(
+        config("unet", (16, 16), 3), channels=16, width=96, multipliers=(1, 2, 3), conditioning="cross"
+    ).json()
+    assert not {"betas", "attention", "one_head", "scale_shift"} & told.keys()
+    with torch.device("meta"):
+        network = build_denoiser(DenoiserConfig.of(told))
+    assert sum(p.numel() for p in network.parameters()) == 29_055_408
+
+
+def test_a_layout_and_a_schedule_of_its_own_come_back_from_json() -> None:
+    one = replace(config("unet", (4, 6), 5), betas=(0.0015, 0.0195), attention=(2, 4), one_head=True, scale_shift=False)
+    again = DenoiserConfig.of(json.loads(json.dumps(one.json())))
+    assert again == one and again.schedule.betas == (0.0015, 0.0195)
+
+
 @pytest.mark.parametrize(("network", "grid"), [("unet", (3, 6)), ("dit", (3, 6)), ("dit", (2, 3, 4)), ("dit", (5,))])
 @pytest.mark.parametrize("classes", [None, 2])
 def test_any_grid_is_trained_on_and_sampled_from(network: str, grid: tuple[int, ...], classes: int | None) -> None:
     torch.manual_seed(0)
     settings = config(network, grid, classes)
-    resident = torch.randn(6, *grid, 3)
+    resident = {"latents": torch.randn(6, *grid, 3)}
     task = DenoiserTask(
         settings, rate=1e-3, beta_2=0.95, norm="l2", min_snr=None, condition_dropout=0.5, resident=resident
     )

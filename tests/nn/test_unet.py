@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 
 from embprobe.nn.unet import UNet
 
@@ -14,6 +15,25 @@ def test_the_papers_network_has_36_1_million_parameters() -> None:
     with torch.device("meta"):
         assert parameters(UNet(16)) == 36_052_240
         assert parameters(UNet(16, multipliers=(1, 2, 3), classes=3, conditioning="cross")) == 29_055_408
+
+
+def test_the_papers_network_by_class_has_the_originals_parameters_beside_the_class_embedding() -> None:
+    with torch.device("meta"):
+        network = UNet(
+            16,
+            multipliers=(1, 2, 3),
+            classes=3,
+            conditioning="cross",
+            attention=(2, 4),
+            one_head=True,
+            scale_shift=False,
+        )
+    assert parameters(network.body) == 35_133_136 and parameters(network.embedding) == 4 * 8
+    heads = {name: m.heads for name, m in network.named_modules() if isinstance(m, Attention)}
+    assert set(heads.values()) == {1}
+    places = ("body.down_blocks.0.", "body.up_blocks.2.")  # 16×16
+    assert not [name for name in heads if name.startswith(places)]
+    assert len({name.split(".attentions")[0] for name in heads}) == 5  # two levels each way, and the middle
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (7, 7), (14, 14), (37, 37), (5, 12), (8, 3)])

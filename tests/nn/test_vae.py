@@ -78,6 +78,15 @@ def test_decoding_returns_to_the_encoders_units() -> None:
     torch.testing.assert_close(vae.decode(vae.encode(raw)[0]), raw, atol=1e-2, rtol=1e-2)
 
 
+def test_the_pca_start_of_raw_patches_has_their_mean_in_its_biases() -> None:
+    raw = correlated(500) * 7 + 3
+    centred = (raw - raw.mean((0, 1, 2))).reshape(-1, 12).double()
+    vae = VAE((2, 2), 12, 12, "linear", 1e-6)
+    vae.start_from_pca(centred.T @ centred / len(centred), raw.mean((0, 1, 2)))
+    torch.testing.assert_close(vae.decode(vae.encode(raw)[0]), raw, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(vae.encode(raw)[0].mean((0, 1, 2)), torch.zeros(12), atol=1e-4, rtol=0)
+
+
 def test_the_linear_kind_is_one_convolution_each_way() -> None:
     assert sum(p.numel() for p in VAE((16, 16), 1280, 16, "linear", 0.05).parameters()) == 1281 * 32 + 17 * 1280
 

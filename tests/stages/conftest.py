@@ -54,13 +54,15 @@ class Extract(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Compress(Stage):
-    """The first four channels stand for latents."""
+    """The first four channels stand for the posterior's means."""
 
     embeddings: Artefact = option("")
 
     def run(self, out: Artefact) -> None:
         latents = self.embeddings.array("embeddings").floats(slice(0, COUNT))[..., :4]
         out.create("latents", latents.shape, "float32", chunk_rows=16).write(latents)
+        spread = np.random.default_rng(2).normal(-3, 1, latents.shape).astype(np.float32)
+        out.create("logvar", latents.shape, "float32", chunk_rows=16).write(spread)
         out.create("mean", (4,), "float32").write(latents.mean((0, 1, 2)))
         out.create("std", (4,), "float32").write(latents.std((0, 1, 2)))
 

@@ -1,12 +1,16 @@
 """The data set's classifier."""
 
+import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file
 
+from embprobe.evaluation.judges import load_judge
 from embprobe.making import make
+from embprobe.metrics.scores import inception_score
 from embprobe.stages.classify import Classify
 from embprobe.store import Artefact, Store
+from embprobe.views import Images
 from tests.stages.conftest import CLASSES
 
 
@@ -30,3 +34,21 @@ def test_fine_tuning_starts_from_the_file(images: Artefact, store: Store, tmp_pa
         found["layer1.0.conv1.weight"], network.state_dict()["layer1.0.conv1.weight"], atol=1e-6, rtol=0
     )
     assert found["fc.weight"].shape == (3, 512)
+
+
+def test_the_score_of_real_images_passes_what_smoothed_labels_would_allow(images: Artefact, store: Store):
+    made = make(Classify(images=images, steps=60, batch=16, flip=False, device="cpu"), store)
+    held = Images(images).of_split("val")
+    output = load_judge(made)(images.array("images").take(held), "cpu")
+    assert output.probabilities is not None
+    smoothed = torch.tensor([[14 / 15, 1 / 30, 1 / 30]])
+    cap = inception_score(torch.cat([smoothed.roll(i, 1) for i in range(3)]))
+    assert cap == pytest.approx(2.242, abs=1e-3)
+    assert inception_score(output.probabilities) > 2.5
+
+
+def test_calibration_and_temperature_stand_beside_the_accuracy(images: Artefact, store: Store):
+    metrics = make(Classify(images=images, steps=4, batch=8, device="cpu"), store).metrics
+    assert 1 / 3 <= metrics["confidence"] <= 1 and metrics["temperature"] == 1
+    gap = abs(metrics["confidence"] - metrics["accuracy"])
+    assert gap - 1e-9 <= metrics["calibration_error"] <= 1

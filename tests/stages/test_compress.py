@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from embprobe.errors import UserError
 from embprobe.making import make
@@ -72,6 +73,17 @@ def test_a_random_start_learns_by_a_rate_that_falls_on_a_plateau(store: Store, e
         store,
     )
     assert out.metrics["r2"] >= out.metrics["pca_r2"] - 0.05
+
+
+def test_raw_embeddings_are_compressed_as_they_are(store: Store, embeddings: Artefact) -> None:
+    out = make(Compress(embeddings=embeddings, kind="linear", standardise=False, **TINY), store)  # type: ignore[arg-type]
+    weights = load_file(out.weights())
+    assert not weights["mean"].any() and (weights["std"] == 1).all() and out.metrics["units"] == "raw embeddings"
+    assert out.metrics["r2_raw"] >= out.metrics["pca_r2_raw"] - 0.05
+    usual = make(Compress(embeddings=embeddings, kind="linear", **TINY), store)  # type: ignore[arg-type]
+    for name in ("pca_r2", "pca_r2_raw"):  # what they are measured in does not hang on what the VAE is fed
+        assert out.metrics[name] == pytest.approx(usual.metrics[name], abs=1e-6)
+    assert "standardise" not in usual.spec and out.spec["standardise"] is False
 
 
 def test_more_channels_than_the_embeddings_have_is_the_users_mistake(store: Store, embeddings: Artefact) -> None:

@@ -72,6 +72,17 @@ def test_killed_and_continued_equals_whole_snapshots_and_discriminator_included(
     assert len({shots.read(i, i + 1).tobytes() for i in range(3)}) == 3
 
 
+def test_samples_of_the_posterior_are_learned_from_bit_equal_after_a_kill(
+    store: Store, latents: Artefact, killed: Killed, tmp_path: Path
+) -> None:
+    stage = Decode(latents=latents, posterior="sample", **TINY)  # type: ignore[arg-type]
+    whole = make(stage, Store(tmp_path / "other"))
+    assert outputs(killed(stage, store, 5)) == outputs(whole)
+    means = make(Decode(latents=latents, **TINY), store)  # type: ignore[arg-type]
+    assert outputs(means)["weights.safetensors"] != outputs(whole)["weights.safetensors"]
+    assert "posterior" not in means.spec and means == store.open(Decode(latents=latents, posterior="mean", **TINY))  # type: ignore[arg-type]
+
+
 def test_asked_again_costs_nothing(store: Store, latents: Artefact, monkeypatch: pytest.MonkeyPatch) -> None:
     first = make(Decode(latents=latents, **TINY), store)  # type: ignore[arg-type]
     monkeypatch.setattr(Decode, "run", lambda *_: pytest.fail("it ran again"))

@@ -11,10 +11,12 @@ from embprobe import diffusion
 from embprobe.errors import UserError
 from embprobe.making import make
 from embprobe.nn.denoiser import DenoiserConfig, DenoiserTask
+from embprobe.nn.vae import posterior_sample
 from embprobe.stage import Stage
 from embprobe.stages.diffuse import Diffuse
 from embprobe.store import Artefact, Store
-from embprobe.views import Latents
+from embprobe.training.engine import warmup_constant
+from embprobe.views import Denoiser, Latents, log_spaced
 from tests.stages.conftest import CLASSES, outputs
 
 Killed = Callable[[Stage, Store, int], Artefact]
@@ -43,7 +45,23 @@ def test_the_paper_preset_is_the_studys(latents: Artefact) -> None:
     spec = Diffuse(latents=latents, preset="paper").spec()
     expected = {"network": "unet", "objective": "epsilon", "width": 96, "batch": 96, "rate": 4.8e-4, "ema": 0.9999}
     assert {k: spec[k] for k in expected} == expected
-    assert Diffuse(latents=latents, preset="paper", conditional=True).spec()["batch"] == 24
+
+
+def test_the_paper_preset_by_class_is_the_studys(latents: Artefact) -> None:
+    stage = Diffuse(latents=latents, preset="paper", conditional=True)
+    expected = {"batch": 24, "rate": 2.4e-4, "warmup": 0, "ema": 0.0, "norm": "l2", "betas": [0.0015, 0.0195]}
+    expected |= {"attention": [2, 4], "one_head": True, "scale_shift": False, "multipliers": [1, 2, 3]}
+    spec = stage.spec()
+    assert {k: spec[k] for k in expected} == expected
+    config = stage.config(Latents(latents))
+    assert config.schedule.betas == (0.0015, 0.0195) and config.attention == (2, 4) and config.one_head
+    assert warmup_constant(stage.warmup)(0) == 1
+
+
+def test_what_came_later_does_not_count_where_it_is_as_it_was(latents: Artefact) -> None:
+    later = {"betas", "attention", "one_head", "scale_shift", "posterior", "keep_epochs", "kept_steps"}
+    for options in ({}, {"preset": "paper"}, {"conditional": True}):
+        assert not later & Diffuse(latents=latents, **options).spec().keys()  # type: ignore[arg-type]
 
 
 def test_a_preset_spelled_out_is_the_same_question(store: Store, latents: Artefact) -> None:
@@ -57,7 +75,13 @@ def test_the_schedule_is_shifted_by_the_size_of_the_latents(store: Store, latent
     assert out.metrics["shift"] == pytest.approx((4 * 4 * 4 / 4096) ** 0.5)
 
 
-@pytest.mark.parametrize("options", [{"conditional": True}, {"precision": "bf16", **DIT}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"conditional": True}, {"precision": "bf16", **DIT}),
+        *({"posterior": "sample", **DIT}, {"keep_epochs": (2, 6), "steps": 36, **DIT}),
+    ],
+)
 def test_killed_and_continued_equals_whole(
     store: Store, latents: Artefact, killed: Killed, tmp_path: Path, options: dict[str, object]
 ) -> None:
@@ -81,10 +105,11 @@ def test_smaller_subsets_lie_in_larger_ones_and_hold_every_class(latents: Artefa
     assert (rows[36] % 4 != 3).all()
 
 
+@pytest.mark.parametrize("posterior", ["mean", "sample"])
 def test_latents_that_do_not_fit_on_the_device_train_alike(
-    store: Store, latents: Artefact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: Store, latents: Artefact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, posterior: str
 ) -> None:
-    stage = Diffuse(latents=latents, **TINY | DIT)  # type: ignore[arg-type]
+    stage = Diffuse(latents=latents, posterior=posterior, **TINY | DIT)  # type: ignore[arg-type]
     whole = make(stage, store)
     monkeypatch.setattr("embprobe.stages.diffuse.RESIDENT_BYTES", 0)
     assert outputs(make(stage, Store(tmp_path / "other"))) == outputs(whole)
@@ -92,9 +117,59 @@ def test_latents_that_do_not_fit_on_the_device_train_alike(
 
 def test_latents_are_normalised_by_the_training_split(latents: Artefact) -> None:
     view = Latents(latents)
-    resident = Diffuse(latents=latents).resident(view, view.images.train, "cpu")
-    assert resident is not None
-    np.testing.assert_allclose(resident.std((0, 1, 2)), 1, atol=0.1)
+    resident = Diffuse(latents=latents).resident(view.learned("mean"), view.images.train, "cpu")
+    assert resident is not None and resident.keys() == {"latents"}
+    np.testing.assert_allclose(resident["latents"].std((0, 1, 2)), 1, atol=0.1)
+
+
+# ---- milestones by epoch: 36 training images in batches of 8, so that an epoch is 4.5 steps
+
+
+def kept(latents: Artefact, *epochs: float, steps: int = 36) -> Diffuse:
+    return Diffuse(latents=latents, keep_epochs=epochs, **TINY | DIT | {"steps": steps})  # type: ignore[arg-type]
+
+
+def test_epochs_are_kept_beside_the_log_spaced_milestones_and_change_nothing_else(
+    store: Store, latents: Artefact
+) -> None:
+    plain, more = (make(kept(latents, *epochs), store) for epochs in ((), (2, 6.0, 8)))
+    assert set(more.milestones()) == {*log_spaced(36), 9, 27} and not {9, 27} & set(plain.milestones())
+    assert Denoiser(more).milestones == tuple(more.milestones()) and Denoiser(plain).milestones == log_spaced(36)
+    assert Denoiser(more).epochs(27) == 6
+    weights = {name: value for name, value in outputs(plain).items() if name.endswith(".safetensors")}
+    assert weights.items() <= outputs(more).items()
+
+
+def test_epochs_count_by_the_steps_that_are_no_milestones_anyway(store: Store, latents: Artefact) -> None:
+    plain, last, two, turned = (
+        store.open(kept(latents, *epochs)).fingerprint for epochs in ((), (8,), (2, 6), (6, 2.0, 2, 8))
+    )
+    assert plain == last and two == turned != plain
+
+
+def test_epochs_that_the_run_does_not_reach_are_refused(store: Store, latents: Artefact) -> None:
+    with pytest.raises(UserError, match=r"--keep-epochs 9 lies behind the end of the run, 36 steps or 8 epochs"):
+        make(kept(latents, 2, 9), store)
+    with pytest.raises(UserError, match=r"--keep-epochs is 0.*above 0"):
+        kept(latents, 2, 0)
+
+
+# ---- samples of the posterior
+
+
+def test_samples_of_the_posterior_are_drawn_anew_and_have_unit_variance(latents: Artefact) -> None:
+    learned = Latents(latents).learned("sample")
+    values = {name: torch.from_numpy(v) for name, v in learned.values(learned.of.images.train).items()}
+    drawn = [posterior_sample(values["latents"], values["spread"]) for _ in range(2)]
+    assert not torch.equal(*drawn)
+    np.testing.assert_allclose(torch.cat(drawn).std((0, 1, 2)), 1, atol=0.1)
+    assert (values["latents"].std((0, 1, 2)) < 0.95).all()
+
+
+def test_samples_of_the_posterior_are_another_question_with_other_weights(store: Store, latents: Artefact) -> None:
+    mean, sample = (make(Diffuse(latents=latents, posterior=p, **TINY | DIT), store) for p in ("mean", "sample"))  # type: ignore[arg-type]
+    assert mean != sample and outputs(mean)["weights.safetensors"] != outputs(sample)["weights.safetensors"]
+    assert (Denoiser(sample).scale.std > Denoiser(mean).scale.std).all()
 
 
 def test_labels_without_classes_are_refused(store: Store, unlabelled_latents: Artefact, latents: Artefact) -> None:
@@ -114,7 +189,7 @@ def test_a_point_mass_is_learned() -> None:
         norm="l2",
         min_snr=None,
         condition_dropout=0.0,
-        resident=torch.full((4, 4, 4, 2), 0.7),
+        resident={"latents": torch.full((4, 4, 4, 2), 0.7)},
     )
     optimiser = task.optimisers()["denoiser"]
     for step in range(150):

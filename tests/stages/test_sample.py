@@ -14,6 +14,7 @@ from embprobe.stages.decode import Decode
 from embprobe.stages.diffuse import Diffuse
 from embprobe.stages.sample import Sample
 from embprobe.store import Artefact, Store
+from embprobe.views import Decoder, Denoiser
 from tests.stages.conftest import outputs
 
 Killed = Callable[[Stage, Store, int], Artefact]
@@ -117,6 +118,45 @@ def test_a_milestone_is_sampled_and_an_unknown_one_lists_those_there_are(
     assert not np.array_equal(early.array("latents").read(), last.array("latents").read())
     with pytest.raises(UserError, match="--milestone 77 was not saved; there are 1, "):
         make(Sample(denoiser=denoiser, decoder=decoder, milestone=77, **TINY), store)  # type: ignore[arg-type]
+
+
+def test_an_epoch_that_was_kept_is_its_step_and_another_one_lists_those_there_are(
+    store: Store, latents: Artefact, decoder: Artefact
+) -> None:
+    denoiser = denoiser_of(store, latents, steps=36, keep_epochs=(2, 6))  # an epoch is 4.5 steps
+
+    def drawn(**when: float) -> Sample:
+        return Sample(denoiser=denoiser, decoder=decoder, **TINY | when)  # type: ignore[arg-type]
+
+    at = {e: store.open(drawn(epoch=e)).fingerprint for e in (2, 6, 8)}
+    assert at[2] == store.open(drawn(milestone=9)).fingerprint != at[6]
+    assert at[8] == store.open(drawn()).fingerprint and "epoch" not in drawn(epoch=6).spec()
+    assert make(drawn(epoch=6), store).metrics["milestone"] == 27
+    with pytest.raises(UserError, match=r"--epoch 4 was not kept; there are 0\.2222, .*, 2, .*, 6, .*8 \(diffuse"):
+        make(drawn(epoch=4), store)
+    with pytest.raises(UserError, match="--epoch and --milestone both say when"):
+        drawn(epoch=2, milestone=9)
+
+
+def test_each_network_gets_latents_in_the_units_that_it_learned(store: Store, latents: Artefact) -> None:
+    options = {"width": 8, "steps": 2, "batch": 4, "perceptual": "none", "device": "cpu"}
+    parts = [
+        (
+            denoiser_of(store, latents, posterior=posterior),
+            make(Decode(latents=latents, posterior=posterior, **options), store),  # type: ignore[arg-type]
+        )
+        for posterior in ("mean", "sample")
+    ]
+    stds = [
+        make(Sample(denoiser=denoiser, decoder=decoder, sampler="gaussian", **TINY), store)  # type: ignore[arg-type]
+        .array("latents")
+        .read()
+        .std((0, 1, 2))
+        for denoiser, decoder in parts
+    ]
+    scales = [Denoiser(denoiser).scale.std for denoiser, _ in parts]
+    np.testing.assert_allclose(stds[1] / stds[0], scales[1] / scales[0], rtol=1e-4)
+    assert [Decoder(decoder).scale.std.tolist() for _, decoder in parts] == [s.tolist() for s in scales]
 
 
 def test_a_decoder_of_other_latents_is_refused_and_both_are_named(

@@ -93,7 +93,13 @@ def page(rows: dict[str, list[Estimates]], count: int) -> tuple[list, list[str]]
 
 
 def identical(
-    data: Pool, count: int, encoders: int, seeds: int, replicates: int, k: int, cache: dict[tuple[int, int, int], Estimates]
+    data: Pool,
+    count: int,
+    encoders: int,
+    seeds: int,
+    replicates: int,
+    k: int,
+    cache: dict[tuple[int, int, int], Estimates],
 ) -> dict[str, object]:
     """Shares of pages with a false claim, and of intervals that hold the truth."""
     parts = encoders * seeds
@@ -143,7 +149,9 @@ def values_hold(cache: dict[tuple[int, int, int], Estimates], count: int) -> dic
     return {"n": count, "draws": len(mine), "figure holds its mean": held}
 
 
-def power(data: Pool, count: int, seeds: int, replicates: int, k: int, shares: list[float]) -> Iterator[dict[str, object]]:
+def power(
+    data: Pool, count: int, seeds: int, replicates: int, k: int, shares: list[float]
+) -> Iterator[dict[str, object]]:
     """Claims against a denoiser a share of whose samples is another's."""
     assert data.worse is not None
     for worse in shares:
@@ -191,7 +199,9 @@ def main() -> None:
                 print(json.dumps(identical(data, count, encoders, seeds, given.replicates, given.k, cache)), flush=True)
         print(json.dumps(values_hold(cache, count)), flush=True)
         for seeds in (1, 3) if data.worse is not None else ():
-            for line in power(data, count, seeds, given.power_replicates, given.k, list(map(float, given.shares.split(",")))):
+            for line in power(
+                data, count, seeds, given.power_replicates, given.k, list(map(float, given.shares.split(",")))
+            ):
                 print(json.dumps(line), flush=True)
 
 
