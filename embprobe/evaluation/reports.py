@@ -54,7 +54,7 @@ def judge_report(sets: Sets, terms: Terms) -> dict[str, Json]:
             floors["fd_all"] = whole(sets["held_out"], sets["train"])
         report["whole"] = {"samples": len(sets["samples"]), "training": len(sets["train"])}
     if terms.knows:
-        report |= judged_classes(sets, terms)
+        report |= class_figures(sets, terms)
         if sets["samples"].label is not None:
             metrics["asked_class"] = asked_class(sets["samples"])
             floors |= {} if terms.accuracy is None else {"asked_class": Estimate(terms.accuracy)}
@@ -129,7 +129,7 @@ def floor_figures(floor: Floor, terms: Terms, *, errors: bool = True) -> Estimat
 # ---- classes
 
 
-def judged_classes(sets: Sets, terms: Terms) -> dict[str, Json]:
+def class_figures(sets: Sets, terms: Terms) -> dict[str, Json]:
     """Shares of the judged classes, and where classes were asked for how often each was judged as which."""
     probabilities, train = sets["samples"].output.probabilities, sets["train"].output.probabilities
     if probabilities is None or train is None:

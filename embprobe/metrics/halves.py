@@ -1,10 +1,9 @@
-"""How far k-NN figures and class shares vary, from complementary halves of the samples and of the reference.
+"""How far k-NN figures and class shares vary, from complementary halves of the samples and of the reference."""
 
-Leaving out a few samples misjudges a k-NN figure: an image near one sample alone is lost with it, which counts every
-lonely sample twice and more. Halves have radii of their own and repeat nothing, so that what differs between two halves
-is the variance of the figure at half its size, without bias; at its whole size it is half of that, since a manifold of
-half the points looks alike at a larger scale.
-"""
+# Leaving out a few samples misjudges a k-NN figure: an image near one sample alone is lost with it, which counts every
+# lonely sample twice and more. Halves have radii of their own and repeat nothing, so that what differs between two halves
+# is the variance of the figure at half its size, without bias; at its whole size it is half of that, since a manifold of
+# half the points looks alike at a larger scale (tests/studies/verdicts.py measures how well that holds).
 
 from collections.abc import Callable, Iterator
 

@@ -130,7 +130,7 @@ class Measure(Stage):
         )
         report = reports.judge_report(sets, terms)
         facts = {"name": name, "accuracy": accuracy, **facts, "weak": accuracy is not None and accuracy < WEAK}
-        facts |= {"probed": probed(self.judge, self.samples), "judge": identity(self.real)}
+        facts |= {"probed": probed(self.judge, self.samples), "judge": judge_identity(self.real)}
         reference = sets["train"].cut(report["count"]).digest()
         most = max(len(part) for part in sets.values())
         return facts | {"protocol": self.protocol(most >= self.limit), "reference": reference} | report
@@ -206,7 +206,7 @@ class Measure(Stage):
         return samples.drawn and samples.denoiser.latents.images.artefact == self.reference
 
 
-def identity(features: Artefact) -> str:
+def judge_identity(features: Artefact) -> str:
     """Tells judges apart whose weights differ, whatever they are called."""
     told = {key: features.spec.get(key) for key in ("judge", "family", "weights", "version")}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]

@@ -22,7 +22,7 @@ from embprobe.study.facts import (
     worded_list,
 )
 from embprobe.study.rows import Row
-from embprobe.study.usable import Point, copied, shortcomings
+from embprobe.study.usable import Judged, copied, shortcomings
 from embprobe.views import Embeddings, Evaluation, Probing, Samples
 
 SPACES = {"pixels": "pixels", "judge": "judge's features", "latents": "latents"}  # where copies are looked for
@@ -186,7 +186,7 @@ class Study:
         if not evaluation.is_foreign:
             values |= self.of_gaussian(evaluation, judge, report)
         facts = row_facts(report)
-        why = self.why_not(evaluation, judge, Point(0.0, facts["count"], values))
+        why = self.why_not(evaluation, judge, Judged(0.0, facts["count"], values))
         return self.row(evaluation, values, report, **facts, unusable=why)
 
     def of_gaussian(self, evaluation: Evaluation, judge: str, report: Json) -> dict[str, Estimate]:
@@ -198,10 +198,10 @@ class Study:
                 return {"gaussian_fd": estimates_of(theirs["metrics"])["fd"]}
         return {}
 
-    def why_not(self, evaluation: Evaluation, judge: str, now: Point) -> tuple[str, ...]:
+    def why_not(self, evaluation: Evaluation, judge: str, now: Judged) -> tuple[str, ...]:
         """Why no conclusion can rest on these samples, by this judge."""
         report = self.report(evaluation, judge)
-        earlier: list[Point] = []
+        earlier: list[Judged] = []
         if not evaluation.is_foreign:
             now = replace(now, epochs=evaluation.samples.epochs)
             earlier = [point for e, point in self.course[judge] if same_training(e.samples, evaluation.samples)]
@@ -211,12 +211,12 @@ class Study:
         return (*why, copies) if copies else why
 
     @cached_property
-    def course(self) -> dict[str, list[tuple[Evaluation, Point]]]:
+    def course(self) -> dict[str, list[tuple[Evaluation, Judged]]]:
         """Each judge's figures at every milestone and at the end."""
-        found: dict[str, list[tuple[Evaluation, Point]]] = defaultdict(list)
+        found: dict[str, list[tuple[Evaluation, Judged]]] = defaultdict(list)
         for evaluation in self.drawn:
             for report in evaluation.reports:
-                point = Point(evaluation.samples.epochs, report["count"], estimates_of(report["metrics"]))
+                point = Judged(evaluation.samples.epochs, report["count"], estimates_of(report["metrics"]))
                 found[self.judge_name(report)].append((evaluation, point))
         return found
 

@@ -22,7 +22,7 @@ def judge_knows(accuracy: float | None, classes: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Point:
+class Judged:
     """Figures after some epochs of training, of so many samples."""
 
     epochs: float
@@ -30,7 +30,7 @@ class Point:
     values: Mapping[str, Estimate]
 
 
-def shortcomings(now: Point, earlier: Sequence[Point], classes: int) -> tuple[str, ...]:
+def shortcomings(now: Judged, earlier: Sequence[Judged], classes: int) -> tuple[str, ...]:
     """Why samples can't be concluded from, in words; `earlier`: the same training's milestones."""
     values = now.values
     said = [_gaussian(values), _off(values, "precision"), _off(values, "coverage"), _asked(values, classes)]
@@ -65,7 +65,7 @@ def _asked(values: Mapping[str, Estimate], classes: int) -> str:
     return f"it is of the class asked for no more often than by chance ({mine.value:.3f} of {1 / classes:.3f})"
 
 
-def _falling(now: Point, earlier: Sequence[Point]) -> str:
+def _falling(now: Judged, earlier: Sequence[Judged]) -> str:
     """Better by more than chance than at the last milestone that was judged."""
     if not earlier:
         return ""

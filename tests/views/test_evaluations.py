@@ -36,7 +36,7 @@ def test_an_evaluation_of_reconstructions_knows_its_decoder(study: tuple[Artefac
 
 def test_reports_are_found_by_the_judges_name_the_first_judge_first(study: tuple[Artefact, ...]) -> None:
     evaluation = evaluations(study, "sample")[0]
-    assert list(evaluation.judges) == ["classifier", "inception"]
+    assert [r["name"] for r in evaluation.reports] == ["classifier", "inception"]
     assert evaluation.judges["inception"]["probed"] and not evaluation.judges["classifier"]["probed"]
 
 
