@@ -14,8 +14,7 @@ from embprobe.store import Artefact, Json, Store
 HOSTILE = "<img src=x onerror=alert(1)>"
 CLASSES = [HOSTILE, "=cat", "dog"]
 COUNT, SIZE = 48, 16
-# FD, precision and the share of copies of each encoder
-ENCODERS = {"ijepa": (12.0, 0.80, 0.00), "mae": (20.0, 0.81, 0.25), "pixels": (9.0, 0.90, 0.00)}
+ENCODERS = {"ijepa": (12.0, 0.80), "mae": (20.0, 0.81), "pixels": (9.0, 0.90)}  # FD and precision of each
 
 
 def spread(error: float, reference: float = 0.0, groups: int = 20) -> Spread:
@@ -228,11 +227,16 @@ def artefacts(
     curve: bool = True,
     conditional: bool = True,
     second: bool = False,
+    copier: str = "",
+    fall: float = 1.0,
 ) -> tuple[Artefact, ...]:
-    """Evaluations of samples, milestones, Gaussian draws and decoders, and probes, of every encoder."""
+    """Evaluations of samples, milestones, Gaussian draws and decoders, and probes, of every encoder.
+
+    A quarter of the copier's samples are copies; FD falls by a factor `fall` after the last milestone.
+    """
     images = make(Ingest(), store)
     found = []
-    for number, (encoder, (fd, precision, copies)) in enumerate(ENCODERS.items()):
+    for number, (encoder, (fd, precision)) in enumerate(ENCODERS.items()):
         embeddings = make(Extract(images=images, encoder=encoder), store)
         latents = make(Compress(embeddings=embeddings), store)
         decoder = make(Decode(latents=latents, images=images), store)
@@ -240,14 +244,14 @@ def artefacts(
         found.append(make(Probe(embeddings=embeddings, linear=0.5 + 0.1 * number), store))
         for seed in seeds:
             denoiser = make(Diffuse(latents=latents, conditional=conditional, seed=seed), store)
-            for milestone, worse in ((10, 4.0), (30, 2.0), (None, 1.0))[0 if curve else 2 :]:
+            for milestone, worse in ((10, 4.0), (30, fall), (None, 1.0))[0 if curve else 2 :]:
                 samples = make(Sample(denoiser=denoiser, decoder=decoder, milestone=milestone), store)
                 judged_so = Evaluate(
                     samples=samples,
                     reference=images,
                     fd=fd * worse + seed / 10,
                     precision=precision,
-                    copies=copies,
+                    copies=0.25 if encoder == copier else 0.0,
                     second=40.0 - fd if second else None,
                     plain=plain,
                 )

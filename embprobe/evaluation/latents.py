@@ -20,6 +20,7 @@ from embprobe.metrics.intervals import GROUPS, group_of, jackknife_error, left_o
 from embprobe.views import seeded_subset
 
 DIRECTIONS = 64  # principal ones, and as many more through all that these leave
+LEAST = 8  # vectors on each side
 FITTED = 4  # times as many images as are compared tell the directions, where there are so many
 
 
@@ -32,9 +33,9 @@ def latent_distance(space: Space, train: np.ndarray, held: np.ndarray, seed: int
     counts on all three sides; None for too few.
     """
     count = min(len(space.samples), len(held), len(train) // 2)
-    directions = min(DIRECTIONS, count // 16, space.samples.shape[1])
-    if directions < 1:
+    if count < LEAST:
         return None
+    directions = min(DIRECTIONS, max(1, count // 16), space.samples.shape[1])
     reference = seeded_subset(train, count, seed)
     rest = seeded_subset(np.setdiff1d(train, reference), FITTED * count, seed)
     fitted, real, other = (_vectors(space, rows) for rows in (rest, reference, seeded_subset(held, count, seed)))

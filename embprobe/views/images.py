@@ -98,7 +98,7 @@ class Images(View):
 
     def count(self, split: str) -> int:
         """How many images a split holds, from the manifest."""
-        return int(self.artefact.metrics["splits"].get(split, 0))
+        return int((self.artefact.metrics.get("splits") or {}).get(split, 0))
 
     def training_rows(self, limit: int | None, seed: int) -> "np.ndarray":
         """Rows of the training split, or a seeded subset, stratified by class; smaller subsets lie in larger ones."""

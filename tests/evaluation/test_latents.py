@@ -111,8 +111,8 @@ def test_all_sides_have_the_count_of_the_smallest_and_share_no_image() -> None:
         "directions": 4,
         "fitted": 75,
     }
-    real = latents(30, 0)
-    assert latent_distance(Space(real, lambda rows: real[rows]), np.arange(15), np.arange(15, 30), 0) is None
+    real = latents(22, 0)
+    assert latent_distance(Space(real, lambda rows: real[rows]), np.arange(15), np.arange(15, 22), 0) is None
 
 
 def test_a_floor_of_nothing_is_no_divisor() -> None:

@@ -25,6 +25,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
     return make(Report(artefacts=fake_study.artefacts(store), title=HOSTILE, latex=True), store)
 
 
+def differences(made: Artefact, metric: str) -> list[dict]:  # type: ignore[type-arg]
+    return [d for d in made.read_json("table.json")["differences"] if d["metric"] == metric]
+
+
 def text(made: Artefact) -> str:
     return (made.path / "report.html").read_text()
 
@@ -33,17 +37,38 @@ def test_it_opens_on_the_answer(whole: Artefact) -> None:
     first = re.split(r"<h2>", text(whole))[1]
     assert first.startswith("The answer")
     assert "<strong>ijepa</strong> leads mae in FD (12.0 against 20.0, by 8.0 [5.1, 10.9])" in first
+    assert "corrected by Holm&#x27;s method for the" in first and "with a control of this page" in first
     assert "ijepa and mae</strong> can&#x27;t be told apart in" in first or "mae and ijepa</strong> can&#x27;t" in first
     assert "<strong>pixels</strong> (a control) is ahead of every learned encoder in" in first
     for caution in (
         "one training seed each",
         "85.0 % of held-out images right",
         "FD∞",
-        "without correction",
-        "mae, by class may copy",
+        "Inception has not judged",
     ):
         assert caution in first, caution
     assert "lead of 8.0 over mae (by class) stands against 4.0 between their decoders" in first
+
+
+def test_who_copies_takes_no_part_and_is_told_first(place: Store) -> None:
+    made = make(Report(artefacts=fake_study.artefacts(place, copier="mae", curve=False)), place)
+    first, second = made.read_json("table.json")["answer"][0]["said"][:2]
+    assert first.startswith(
+        "mae is not usable yet: it copies: at least 15.0 % of its samples (found: 25.0 %) are copies"
+    )
+    assert second == "Nobody wins. ijepa has no other to be compared with."
+    assert any(c.startswith("mae, by class may copy") for c in made.read_json("table.json")["cautions"])
+
+
+def test_who_is_still_improving_has_not_won(place: Store) -> None:
+    made = make(Report(artefacts=fake_study.artefacts(place, fall=2.0)), place)
+    said = made.read_json("table.json")["answer"][0]["said"]
+    assert said[0] == (
+        "ijepa is not usable yet: it is still improving (FD fell from 24.0 to 12.0 between 3 and 10 epochs). It takes no part."
+    )
+    assert "Nobody wins." in said and not any("leads" in s for s in said)
+    (fd,) = [d for d in differences(made, "fd") if (d["first"], d["second"]) == ("ijepa", "mae")]
+    assert fd["barred"] and not fd["significant"]
 
 
 def test_every_part_is_there_and_nothing_is_asked_of_anyone(whole: Artefact) -> None:
@@ -77,11 +102,11 @@ def test_floors_are_real_images_and_reconstructions_for_every_metric(whole: Arte
 def test_machines_get_the_same(whole: Artefact) -> None:
     found = whole.read_json("table.json")
     (fd,) = [d for d in found["differences"] if (d["metric"], d["first"], d["second"]) == ("fd", "ijepa", "mae")]
-    assert fd["value"] == -8 and fd["method"] == "paired" and fd["significant"] and fd["drawn"] == "by class"
+    assert fd["value"] == -8 and fd["paired"] and fd["significant"] and fd["drawn"] == "by class"
     assert found["answer"][0]["said"][0].startswith("ijepa leads mae in FD")
     assert found["curves"]["target"] == 20 and found["curves"]["rows"]["mae, by class"][
         "epochs_until"
-    ] == pytest.approx(10.0)
+    ] == pytest.approx(3.0)
     assert found["judges"][0]["weak"] and len(found["headers"]) == len(found["rows"][0])
     assert whole.metrics["answer"] == [s for a in found["answer"] for s in a["said"]]
     assert r"\begin{tabular}" in (whole.path / "tables.tex").read_text()
@@ -97,7 +122,9 @@ def test_provenance_has_every_fingerprint_and_command(whole: Artefact) -> None:
 def test_older_artefacts_are_compared_by_their_intervals(place: Store) -> None:
     made = make(Report(artefacts=fake_study.artefacts(place, plain=True)), place)
     found = made.read_json("table.json")
-    assert {d["method"] for d in found["differences"]} == {"intervals"} and not (made.path / "tables.tex").exists()
+    assert {d["paired"] for d in found["differences"] if d["metric"] == "precision"} == {False} and not (
+        made.path / "tables.tex"
+    ).exists()
     assert "asked_class" not in csv.DictReader(io.StringIO((made.path / "table.csv").read_text())).fieldnames  # type: ignore[operator]
     assert "Classes</h2>" not in text(made) and "swapped" not in text(made).split("<body>")[1]
 
@@ -139,7 +166,7 @@ def test_training_seeds_are_kept_apart_and_compared_by_their_spread(place: Store
     labels = [r["label"] for r in found["values"]["classifier"] if r["kind"] == "samples" and r["encoder"] == "mae"]
     assert labels == ["mae, by class, seed 0", "mae, by class, seed 1", "mae, by class, seed 2"]
     (fd,) = [d for d in found["differences"] if (d["metric"], d["first"], d["second"]) == ("fd", "ijepa", "mae")]
-    assert fd["method"] == "seeds" and fd["value"] == pytest.approx(-8)
+    assert set(fd["variances"]) == {"images", "training"} and fd["value"] == pytest.approx(-8)
     assert not any("one training seed" in c for c in found["cautions"])
 
 

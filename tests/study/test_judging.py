@@ -73,7 +73,7 @@ def test_rows_of_different_counts_are_a_caution(place: Store) -> None:
 
 
 def test_copies_are_a_caution_where_chance_does_not_explain_them(place: Store) -> None:
-    study = Study(fake_study.artefacts(place, curve=False))
+    study = Study(fake_study.artefacts(place, curve=False, copier="mae"))
     said = [s for s in cautions.cautions(study, judging.compared(study)[0]) if "may copy" in s]
     assert len(said) == 1 and said[0].startswith("mae, by class may copy")
     assert "pixels (p 0.0002), judge (p 0.0002) and latents (p 0.0002)" in said[0]
