@@ -120,9 +120,9 @@ def _kind_of_zip(path: Path) -> str | None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names):
-        return "a TorchScript program, which would have to be run; give a state dict"
+        return "a TorchScript program, which would have to be run; save its state dict alone"
     if any(name.endswith("data.pkl") for name in names):
-        return None
+        return "a torch file; rename it to .pth" if path.suffix == ".safetensors" else None
     return "a NumPy archive" if any(name.endswith(".npy") for name in names) else "a zip without tensors in it"
 
 
@@ -191,7 +191,7 @@ def size_differences(file: Sizes, network: Sizes) -> list[str]:
     said = []
     if file.class_token != network.class_token:
         word = "a class token, this network has none" if file.class_token else "no class token, this network has one"
-        said.append(f"it has {word}; name the timm model it belongs to")
+        said.append(f"it has {word}")
     if file.width != network.width:
         said.append(f"its width is {file.width}, not {network.width}")
     if file.depth != network.depth:

@@ -81,7 +81,8 @@ def _content(path: Path) -> tuple[object, Mapping[str, str]]:
     """What a file holds, and the words that a safetensors file carries with it."""
     kind = recognise.kind_of_bytes(path)
     if kind is not None:
-        raise UserError(f"{path} is no weights file that can be read: it is {kind}")
+        advice = "" if ";" in kind else "; give a file of named tensors"
+        raise UserError(f"{path} is no weights file that can be read: it is {kind}{advice}")
     try:
         with path.open("rb") as file:
             safe = recognise.looks_like_safetensors(file.read(9))
@@ -104,7 +105,8 @@ def _content(path: Path) -> tuple[object, Mapping[str, str]]:
         ) from None
     except Exception as error:  # safetensors and torch raise many kinds; whatever it was, the file is no weights file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        reason = "it is cut short; fetch it again" if "ncomplete" in reason or isinstance(error, EOFError) else reason
+        if isinstance(error, EOFError) or re.search("[Ii]ncomplete|EOF|truncated", reason):
+            reason = "it is cut short; fetch it again"
         raise UserError(f"{path} is no weights file that can be read ({reason})") from None
 
 
@@ -192,13 +194,14 @@ def _renamed(network: nn.Module, file: WeightsFile) -> Mapping[str, Tensor]:
 def _misfit(network: nn.Module, file: WeightsFile, reasons: list[str]) -> UserError:
     """Says what the file is, what the network is not, and the first misfit."""
     if not recognise.is_vit(file.shapes) and file.kind is not None:
-        return UserError(f"{file.path} does not fit this network: it is {file.kind}; give the weights of an image ViT")
+        return UserError(f"{file.path} does not fit this network: it is {file.kind}; give a file of its own")
     own = recognise.sizes_of(recognise.shapes_of(network.state_dict()))
     if "fc_norm.weight" in file.shapes and "norm.weight" not in file.shapes:
         reasons = ["it was fine-tuned on averaged tokens, its norm (fc_norm) is for their average", *reasons]
     said = recognise.size_differences(recognise.sizes_of(file.shapes), own) if recognise.is_vit(file.shapes) else []
     what = [f"it is {file.kind}"] if file.kind else []
-    return UserError(f"{file.path} does not fit this network: {'; '.join([*what, *said, *reasons])}")
+    advice = "give the encoder's own file, or name the encoder that this one is of"
+    return UserError(f"{file.path} does not fit this network: {'; '.join([*what, *said, *reasons, advice])}")
 
 
 def _check_origin(file: WeightsFile, published: Published | None) -> None:
