@@ -37,13 +37,13 @@ OTHERS = (  # networks that are no ViT of images, by names of tensors that only 
     ("a VAE that `compress` made", r"to_posterior\.weight"),
     ("CLIP with its text tower, in names that timm does not have", r"(.*\.)?(text_model|token_embedding)\."),
     ("a language model", r"(model\.)?layers\.\d+\.self_attn\.|(model\.)?embed_tokens\."),
-    ("a ViT in the names of transformers; give timm's file", r"(.*\.)?embeddings\.patch_embeddings\."),
+    ("a ViT in the names of transformers, not timm's", r"(.*\.)?embeddings\.patch_embeddings\."),
     ("the predictor of a JEPA without its encoder", r"predictor_(embed|blocks)\b"),
     ("a Swin transformer", r"layers\.\d\.blocks\.\d+\.attn\.relative_position"),
     ("a ConvNeXt", r"stages\.\d\.(blocks\.)?\d+\.(conv_dw|dwconv)\."),
 )
 VITS = (
-    ("MAE's file, with class token and decoder", r"decoder_embed\.weight"),
+    ("MAE's file, with its decoder", r"decoder_embed\.weight"),
     ("a DINOv2 file", r"blocks\.0\.ls1\.gamma"),
     ("a BEiT file", r"(blocks\.0\.attn\.)?relative_position_bias_table|rel_pos_bias\.|blocks\.0\.gamma_1"),
 )
@@ -166,7 +166,7 @@ def kind_of_names(shapes: Shapes, part: str | None = None, beside: tuple[str, ..
             return kind
     of_jepa = part == "target_encoder" or (part == "encoder" and "predictor" in beside)
     if of_jepa and "cls_token" not in shapes:
-        return "I-JEPA's file, without a class token"
+        return "I-JEPA's file"
     return None
 
 
@@ -195,13 +195,15 @@ def size_differences(file: Sizes, network: Sizes) -> list[str]:
     if file.width != network.width:
         said.append(f"its width is {file.width}, not {network.width}")
     if file.depth != network.depth:
-        said.append(f"it has {file.depth} blocks, not {network.depth}")
+        said.append(f"its depth is {file.depth}, not {network.depth}")
     if file.channels != network.channels:
         said.append(f"it takes images of {file.channels} channels, not {network.channels}")
     if file.patch != network.patch:
         said.append(f"its patches are {_pixels(file.patch)}, not {_pixels(network.patch)}")
     if file.positions is not None and network.positions is not None and _patches(file) != _patches(network):
-        said.append(f"it is for {_resolution(file)}, not for {_resolution(network)}")
+        said.append(
+            f"it is for {_resolution(file)}, not for {_resolution(network)}, which `extract --input-size` chooses"
+        )
     return said
 
 

@@ -169,7 +169,8 @@ def _misfits(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     missing = [k for k in own if k not in state and not k.startswith(ignored)]
     surplus = [k for k in state if k not in own and not k.startswith(IGNORED_KEYS)]
     reasons = [f"{k} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}" for k in wrong[:1]]
-    reasons += [f"{k} is missing{', the norm of every token' * k.startswith('fc_norm')}" for k in missing[:1]]
+    norm = ", the norm of every token" if missing and missing[0].startswith("fc_norm") else ", its norms are others"
+    reasons += [f"{k} is missing{norm * ('norm' in k)}" for k in missing[:1]]
     return reasons + [f"{k} is not of it" for k in surplus[:1]]
 
 
@@ -187,14 +188,14 @@ def _renamed(network: nn.Module, file: WeightsFile) -> Mapping[str, Tensor]:
     mapped = {tensor.untyped_storage().data_ptr() for tensor in file.tensors.values()}
     made = [k for k, v in state.items() if k.endswith(SAMPLED) and v.untyped_storage().data_ptr() not in mapped]
     if made:
-        raise _misfit(network, file, [f"{made[0]} is of another patch size or resolution"])
+        raise _misfit(network, file, [f"its {made[0]} would have to be interpolated"])
     return state
 
 
 def _misfit(network: nn.Module, file: WeightsFile, reasons: list[str]) -> UserError:
     """Says what the file is, what the network is not, and the first misfit."""
     if not recognise.is_vit(file.shapes) and file.kind is not None:
-        return UserError(f"{file.path} does not fit this network: it is {file.kind}; give a file of its own")
+        return UserError(f"{file.path} does not fit this network: it is {file.kind}; give the encoder's own file")
     own = recognise.sizes_of(recognise.shapes_of(network.state_dict()))
     if "fc_norm.weight" in file.shapes and "norm.weight" not in file.shapes:
         reasons = ["it was fine-tuned on averaged tokens, its norm (fc_norm) is for their average", *reasons]

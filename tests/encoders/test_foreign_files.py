@@ -250,9 +250,14 @@ VIDEO = "V-JEPA, a video encoder: its patches are 2 frames deep"
 other("ijepa", "V-JEPA as I-JEPA", VIDEO, lambda: vjepa_file(encoder_of("vjepa"), encoder_of("vjepa", 1)))
 other("mae", "V-JEPA as MAE", VIDEO, lambda: vjepa_file(encoder_of("vjepa"), encoder_of("vjepa", 1)))
 other("mae", "a bare video encoder", "a video encoder", lambda: prefixed(encoder_of("vjepa"), ""))
-other("ijepa", "MAE as I-JEPA", "it is MAE's file, with class token and decoder", lambda: mae_file(encoder_of("mae")))
+other(
+    "ijepa",
+    "MAE as I-JEPA",
+    "it is MAE's file, with its decoder; it has a class token, this network has none",
+    lambda: mae_file(encoder_of("mae")),
+)
 other("ijepa", "MAE's encoder as I-JEPA", "it has a class token, this network has none", state)
-other("mae", "I-JEPA as MAE", "it is I-JEPA's file, without a class token",
+other("mae", "I-JEPA as MAE", "it is I-JEPA's file; it has no class token, this network has one",
       lambda: ijepa_file(encoder_of("ijepa"), encoder_of("ijepa", 1)))  # fmt: skip
 other("ijepa", "a predictor", "the predictor of a JEPA without its encoder",
       lambda: {"predictor": prefixed(official.Predictor(32), "module."), "epoch": 1})  # fmt: skip
@@ -281,13 +286,13 @@ other("mae", "fine-tuned on averages", "it was fine-tuned on averaged tokens", l
 other("mae", "smaller patches", "its patches are 4 px, not 8 px", lambda: state(patch=4, side=16))
 other("ijepa", "larger patches", "its patches are 16 px, not 8 px",
       lambda: ijepa_file(*(encoder_of("ijepa", s, patch=16, side=64) for s in (0, 1))))  # fmt: skip
-RESOLUTION = "it is for 64 px (8×8 patches), not for 32 px (4×4 patches)"
+RESOLUTION = "it is for 64 px (8×8 patches), not for 32 px (4×4 patches), which `extract --input-size` chooses"
 other("mae", "another resolution", RESOLUTION, lambda: state(side=64))
 other("ijepa", "another resolution of I-JEPA", RESOLUTION,
       lambda: ijepa_file(*(encoder_of("ijepa", s, side=64) for s in (0, 1))))  # fmt: skip
 other("mae", "another width", "its width is 48, not 32", lambda: state(width=48))
-other("mae", "more blocks", "it has 3 blocks, not 2", lambda: state(depth=3))
-other("mae", "fewer blocks", "it has 1 blocks, not 2", lambda: state(depth=1))
+other("mae", "more blocks", "its depth is 3, not 2", lambda: state(depth=3))
+other("mae", "fewer blocks", "its depth is 1, not 2", lambda: state(depth=1))
 other(
     "mae",
     "a tensor missing",
@@ -300,7 +305,7 @@ other(
     "adapter.weight is not of it",
     lambda: state(lambda s: s.update(named("adapter.weight"))),
 )
-other("mae", "norms without bias", "blocks.0.norm1.bias is missing",
+other("mae", "norms without bias", "blocks.0.norm1.bias is missing, its norms are others",
       lambda: state(lambda s: [s.pop(k) for k in list(s) if "norm" in k and k.endswith("bias")]))  # fmt: skip
 other(
     "mae", "other heads", "it tells of 4 heads, not 2; give --heads 4", lambda: state() | {"config": {"num_heads": 4}}
