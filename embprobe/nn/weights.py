@@ -118,12 +118,13 @@ def _heads_said(content: object) -> int | None:
 
 
 def check_packing(path: Path) -> None:
-    """Raises UserError for a zip that unpacks to more than it is: torch.save packs nothing."""
+    """Raises UserError for a zip that is packed, as nothing that torch.save writes is: it could not be mapped."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if sum(member.file_size for member in members) > path.stat().st_size:
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
         raise UserError(f"{path} is packed, or its parts overlap; save its state dict again with torch.save")
 
 

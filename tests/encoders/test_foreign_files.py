@@ -395,6 +395,17 @@ def _(path: Path) -> None:
     path.write_bytes(save(state()["model"])[:400])
 
 
+@wrong("mae", "a packed torch file", "is packed, or its parts overlap; save its state dict again")
+def _(path: Path) -> None:
+    torch.save({"model": {"norm.bias": torch.randn(90_000)}}, path)
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, data in parts.items():
+            new.writestr(name, data)
+        new.writestr("archive/filling", os.urandom(200_000))
+
+
 @wrong("mae", "a zip of pictures", "a zip without tensors in it")
 def _(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
