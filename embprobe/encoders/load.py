@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from embprobe.encoders.names import SHORT_NAMES, SIZED, check_name, family_of, family_version, timm_name
+from embprobe import console
+from embprobe.encoders.names import (
+    SHORT_NAMES,
+    SIZED,
+    check_name,
+    family_of,
+    family_version,
+    from_hub,
+    published_by,
+    timm_name,
+)
 from embprobe.errors import UserError, did_you_mean
 from embprobe.nn.vit import PatchTokens, build_vit, vit_config
-from embprobe.nn.weights import built, load_into, uses_fc_norm
+from embprobe.nn.weights import built, heads_of, load_into, uses_fc_norm
 from embprobe.pixels import channel_statistics, check_channels, patchify, preprocess
 from embprobe.store.hashes import file_hash
 
@@ -46,6 +56,16 @@ class Encoder:
         return self
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the user knows of a timm encoder that its name and its file do not tell; None leaves it to timm."""
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    heads: int | None = None
+    input_size: int | None = None  # side in pixels
+
+
 class PatchPixels(nn.Module):
     """Images (B,C,H,W) to the pixels of their patches (B,L,patch²·C)."""
 
@@ -65,12 +85,13 @@ def load_encoder(
     weights: Path | None = None,
     layer: int | None = None,
     seed: int = 0,
+    given: Given | None = None,
 ) -> Encoder:
     """The encoder that a name or a pretrain artefact stands for, frozen, on the CPU.
 
     A timm name needs its weights file (`names.hub_file` finds or fetches it). `pixels` and `random:vit-…` follow the
-    size and the channels of the images, `layer` counts blocks from 1, and `seed` draws random networks. Raises
-    UserError for an unknown name, missing or unfitting weights, or images that the encoder can't take.
+    size and the channels of the images, `layer` counts blocks from 1, `seed` draws random networks, and `given` is for
+    timm's. Raises UserError for an unknown name, missing or unfitting weights, or images that the encoder can't take.
     """
     if not isinstance(source, str):
         encoder = _from_artefact(source, layer)
@@ -80,7 +101,7 @@ def load_encoder(
         if prefix == "random":
             encoder = _random(rest, image_size, channels, layer, seed)
         elif timm_name(source) is not None:
-            encoder = _from_timm(source, weights, layer)
+            encoder = _from_timm(source, weights, layer, given or Given())
         elif layer is not None:
             raise UserError(f"--layer has no meaning for encoder {source}; leave it out")
         elif prefix == "pixels":
@@ -123,21 +144,31 @@ def _random(name: str, image_size: tuple[int, int], channels: int, layer: int | 
     facts = {"kind": "random", "seed": seed}
     sizes = SIZED.fullmatch(name)
     if sizes is None:
-        return _as_timm_wants(_create(name), facts, layer)
+        return _as_timm_wants(_create(name, Given()), facts, layer, Given())
     width, depth, heads, patch = map(int, sizes.groups())
     vit = build_vit(vit_config(image_size, patch, width, depth, heads, channels))
     return _wrapped(vit, image_size, *channel_statistics(channels), "bicubic", facts, layer)
 
 
-def _from_timm(source: str, weights: Path | None, layer: int | None) -> Encoder:
+def _from_timm(source: str, weights: Path | None, layer: int | None, given: Given) -> Encoder:
     name = timm_name(source)
     assert name is not None
     if weights is None:
         raise UserError(f"encoder {source} needs a weights file of timm's {name}; give it with --weights")
-    vit = _create(name)
-    load_into(vit, weights)
+    vit = _create(name, given)
+    notices = load_into(vit, weights, published_by(name))
     facts = {"kind": "timm", "timm": name, "weights": weights.name, "weights_hash": file_hash(weights)}
-    return _as_timm_wants(vit, facts, layer)
+    encoder = _as_timm_wants(vit, facts, layer, given)
+    own = not from_hub(weights)
+    if own and "." not in name and given.mean is None:
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (encoder.mean, encoder.std))
+        notices.append(f"{source} names no checkpoint: images are normalised by timm's default for it, mean {mean} and "
+                       f"std {std}; where {weights.name} wants others, give --mean and --std")  # fmt: skip
+    if own:
+        for notice in notices:
+            console.say(notice)
+    encoder.facts |= {"notices": notices} if notices else {}
+    return encoder
 
 
 def _from_family(source: str, image_size: tuple[int, int], channels: int, weights: Path | None, seed: int) -> Encoder:
@@ -153,29 +184,35 @@ def _from_family(source: str, image_size: tuple[int, int], channels: int, weight
     return encoder
 
 
-def _create(name: str) -> nn.Module:
-    """An untrained timm model by name, headless. Raises UserError for an unknown name."""
+def _create(name: str, given: Given) -> nn.Module:
+    """An untrained timm model by name, headless. Raises UserError for an unknown name, or sizes it can't have."""
     import timm
 
     name = SHORT_NAMES[name].timm if name in SHORT_NAMES else name
     if not timm.is_model(name.split(".")[0]):
         raise UserError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
+    asked = {"num_heads": given.heads, "img_size": given.input_size}
+    sizes: Facts = {key: value for key, value in asked.items() if value is not None}
     try:
-        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"timm can't make {name!r}: {error}") from None
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **sizes)
+    except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
+        wanted = " with " + " and ".join(f"{key} {value}" for key, value in sizes.items()) if sizes else ""
+        raise UserError(f"timm can't make {name!r}{wanted}: {error}") from None
     return network
 
 
-def _as_timm_wants(vit: nn.Module, facts: Facts, layer: int | None) -> Encoder:
-    """With the preprocessing of timm's configuration; the whole image is taken, never a crop."""
+def _as_timm_wants(vit: nn.Module, facts: Facts, layer: int | None, given: Given) -> Encoder:
+    """With the preprocessing of timm's configuration, but what is given; the whole image is taken, never a crop."""
     from timm.data import resolve_data_config  # type: ignore[attr-defined]
 
     config = resolve_data_config({}, model=vit)  # type: ignore[no-untyped-call]
     facts |= {"timm_crop": config["crop_pct"], "crop": 1.0}
     _, height, width = config["input_size"]
-    statistics = (tuple(config["mean"]), tuple(config["std"]))
-    return _wrapped(vit, (height, width), *statistics, config["interpolation"], facts, layer)
+    size = (given.input_size,) * 2 if given.input_size else (height, width)
+    said = {key: value for key, value in vars(given).items() if value is not None}
+    facts |= {"given": said} if said else {}
+    statistics = (given.mean or tuple(config["mean"]), given.std or tuple(config["std"]))
+    return _wrapped(vit, size, *statistics, config["interpolation"], facts, layer)
 
 
 def _wrapped(
@@ -197,5 +234,6 @@ def _wrapped(
     patch = int(side[0] if isinstance(side, (tuple, list)) else side)  # type: ignore[arg-type, index]
     how = interpolation if interpolation in ("bilinear", "bicubic") else "bicubic"
     facts |= {"norm": "fc_norm, on each token" if uses_fc_norm(vit) else "norm", "layer": layer or depth}
+    facts |= {"heads": heads_of(vit)}
     grid = (size[0] // patch, size[1] // patch)
     return Encoder(PatchTokens(vit, layer), size, patch, int(vit.embed_dim), grid, mean, std, how, facts)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from embprobe.errors import UserError, did_you_mean
 
@@ -86,6 +86,12 @@ def timm_name(source: str) -> str | None:
     return name if source.startswith("timm:") else None
 
 
+def published_by(name: str) -> Literal["mae", "ijepa"] | None:
+    """The method of whose authors timm's checkpoint of that name is; None for others, and where there is no tag."""
+    tag = name.partition(".")[2]
+    return "ijepa" if "ijepa" in tag else "mae" if tag == "mae" else None
+
+
 def is_control(source: str) -> bool:
     """Whether it learned nothing: raw pixels, or a network as it was drawn."""
     return source.partition(":")[0] in ("pixels", "random")
@@ -155,6 +161,13 @@ def hub_file(source: str, *, download: bool) -> Path | None:
         return cached
     repository = _repository(name)
     return _cached(repository) or _fetched(name, repository)
+
+
+def from_hub(path: Path) -> bool:
+    """Whether a weights file is one that the Hugging Face cache holds."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) in path.parents
 
 
 def _cached(repository: str) -> Path | None:

@@ -14,6 +14,8 @@ from embprobe.pixels import channel_statistics, random_crop, standardised
 from embprobe.training.task import Task
 
 TARGETS = 4
+MIN_KEEP = 10  # a context has more patches, or more than a sixth of a small grid
+TRIES = 20  # draws of masks before a smaller context is taken
 GROUPS = 4  # context masks of similar size are run together, so that little of them is cut off
 
 
@@ -100,16 +102,31 @@ def sample_masks(count: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Target blocks as indices (4,B,M) and the context's patches as booleans (B,L).
 
     Block sizes are drawn once a batch, places for each image: targets of scale 0.15-0.2 and aspect 0.75-1.5; a context
-    block of scale 0.85-1, minus the targets.
+    block of scale 0.85-1, minus the targets. Masks that leave a context of `MIN_KEEP` patches or fewer are drawn anew.
+    The released code draws the context alone anew and lets targets into it after 20 times; it takes one number for
+    scale and aspect, and never reaches the last row and column.
     """
-    block = _block_size(grid, (0.15, 0.2), (0.75, 1.5))
-    targets = torch.stack([_place(count, grid, block) for _ in range(TARGETS)])
-    block = _block_size(grid, (0.85, 1.0), (1.0, 1.0))
-    keep = torch.zeros(count, grid[0] * grid[1], dtype=torch.bool)
-    keep.scatter_(1, _place(count, grid, block), True)
-    for target in targets:
-        keep.scatter_(1, target, False)
+    target, context = _block_size(grid, (0.15, 0.2), (0.75, 1.5)), _block_size(grid, (0.85, 1.0), (1.0, 1.0))
+    targets, keep = _placed(count, grid, target, context)
+    least = min(MIN_KEEP, grid[0] * grid[1] // 6)
+    for _ in range(TRIES):
+        (few,) = torch.nonzero(keep.sum(1) <= least, as_tuple=True)
+        if not len(few):
+            break
+        targets[:, few], keep[few] = _placed(len(few), grid, target, context)
     keep[~keep.any(1), 0] = True  # a context is never empty
+    return targets, keep
+
+
+def _placed(
+    count: int, grid: tuple[int, int], target: tuple[int, int], context: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Target blocks of a size as indices (4,B,M), and the patches of a context block outside of them (B,L)."""
+    targets = torch.stack([_place(count, grid, target) for _ in range(TARGETS)])
+    keep = torch.zeros(count, grid[0] * grid[1], dtype=torch.bool)
+    keep.scatter_(1, _place(count, grid, context), True)
+    for places in targets:
+        keep.scatter_(1, places, False)
     return targets, keep
 
 
@@ -133,7 +150,8 @@ def _place(count: int, grid: tuple[int, int], block: tuple[int, int]) -> Tensor:
 def group_contexts(keep_BL: Tensor, groups: int) -> list[tuple[Tensor, Tensor]]:
     """Images in groups of similar context size, each group's contexts cut to its smallest: (rows, indices (b,M)).
 
-    What is cut is drawn at random, so that no corner is preferred.
+    What is cut is drawn at random, so that no corner is preferred. The released code cuts all to the smallest of the
+    batch and keeps the first in reading order: about 30 % of the patches on 16×16, where here it is 43 %.
     """
     counts = keep_BL.sum(1)
     contexts = []

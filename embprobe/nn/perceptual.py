@@ -138,7 +138,7 @@ def _read_heads(trunk: Trunk, path: Path) -> list[Tensor]:
     fits = all(n in tensors and tensors[n].numel() == w for n, w in zip(names, WIDTHS[trunk], strict=True))
     if not fits:
         raise UserError(f"{path} does not hold the LPIPS heads of {trunk}; give those, or leave --lpips-heads out")
-    return [tensors[n] for n in names]
+    return [tensors[n].clone() for n in names]
 
 
 def untrained_trunk(trunk: Trunk) -> nn.Sequential:

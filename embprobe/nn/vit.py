@@ -66,11 +66,12 @@ class PatchTokens(nn.Module):
 
 
 def set_positions(vit: VisionTransformer) -> tuple[tuple[int, int], int]:
-    """Starts the positions from the fixed sine-cosine ones; returns (grid, width)."""
+    """Makes the positions the sine-cosine ones, which never train (He et al. 2022, appendix A); returns (grid, width)."""
     assert vit.pos_embed is not None
     height, width = vit.patch_embed.grid_size
     with torch.no_grad():
         vit.pos_embed.copy_(sin_cos_positions((height, width), vit.embed_dim)[None])
+    vit.pos_embed.requires_grad_(False)
     return (height, width), vit.embed_dim
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from embprobe.chunks import fill
 from embprobe.encoders import names
 from embprobe.errors import UserError
-from embprobe.stage import Make, Stage, option
+from embprobe.stage import Make, Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
 from embprobe.views import Images, blocks
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 32 << 20
 CALIBRATION = 1024  # images from which the int8 scales are taken
+GIVEN = ("mean", "std", "heads", "input_size")  # what the user may know better than timm
 DTYPES = {"f16": "float16", "bf16": "uint16", "int8": "int8"}
 
 
@@ -33,6 +34,14 @@ class Extract(Stage):
     weights: Path | None = option(
         "a local weights file for the encoder (.safetensors, or .pth with tensors only)", None
     )
+    mean: tuple[float, ...] | None = option(
+        "of each channel in [0, 1], by which a timm encoder's images are normalised", None
+    )
+    std: tuple[float, ...] | None = option("the same, given with --mean; else both are timm's", None)
+    heads: int | None = option(
+        "attention heads of a timm encoder, which no weights file tells", None, least=1, most=1024
+    )
+    input_size: int | None = option("side in pixels that a timm encoder was made for", None, least=1, most=8192)
     layer: int | None = option("which block's tokens, from 1; else the last", None)
     storage: Literal["f16", "bf16", "int8"] = option("how numbers are stored; int8 with one scale a channel", "f16")
     seed: int = option("seed of a random encoder's weights and of int8 calibration", 0, least=0)
@@ -47,6 +56,22 @@ class Extract(Stage):
                 raise UserError(f"--weights has no meaning for encoder {self.encoder}; leave it out")
         elif self.weights is not None:
             raise UserError("--weights has no meaning with a pretrain artefact, which holds its own; leave it out")
+        self.validate_given()
+
+    def validate_given(self) -> None:
+        """Raises UserError for what is given of an encoder that it can't be given of, or that can't be."""
+        given = [dashed(name) for name in GIVEN if getattr(self, name) is not None]
+        if given and (not isinstance(self.encoder, str) or names.timm_name(self.encoder) is None):
+            what = f"encoder {self.encoder}" if isinstance(self.encoder, str) else "a pretrain artefact"
+            raise UserError(f"{given[0]} is for timm's encoders and has no meaning with {what}; leave it out")
+        if (self.mean is None) != (self.std is None):
+            raise UserError(f"{given[0]} alone is half a normalisation; give --mean and --std, or neither")
+        for name, values in (("--mean", self.mean or ()), ("--std", self.std or ())):
+            shown = ",".join(f"{value:g}" for value in values)
+            if values and len(values) != 3:
+                raise UserError(f"{name} {shown} has {len(values)} numbers; give one for each of red, green and blue")
+            if not all(0 <= value <= 1 for value in values) or (name == "--std" and 0 in values):
+                raise UserError(f"{name} {shown} is not of pixels in [0, 1]; divide what is of 0 to 255 by 255")
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With the weights of a hub checkpoint as the file they are, so that they count by content."""
@@ -55,8 +80,11 @@ class Extract(Stage):
         return self
 
     def spec(self) -> dict[str, Json]:
-        """The encoder by its full name, and by the version of the package that provides it; no seed where none is drawn."""
-        spec = super().spec()
+        """The encoder by its full name, and by the version of the package that provides it; no seed where none is drawn.
+
+        What may be given of timm's encoders counts where it is given.
+        """
+        spec = {key: value for key, value in super().spec().items() if key not in GIVEN or value is not None}
         if isinstance(self.encoder, str):
             spec |= {"encoder": names.full_name(self.encoder), "family": names.family_version(self.encoder)}
             if not names.draws(self.encoder) and self.storage != "int8":
@@ -73,7 +101,7 @@ class Extract(Stage):
         import numpy as np
         import torch
 
-        from embprobe.encoders.load import load_encoder
+        from embprobe.encoders.load import Given, load_encoder
         from embprobe.training.device import device_of
 
         images, device = Images(self.images), device_of(self.device)
@@ -84,6 +112,7 @@ class Extract(Stage):
             weights=self.weights,
             layer=self.layer,
             seed=self.seed,
+            given=Given(**{name: getattr(self, name) for name in GIVEN}),
         ).to(device)
         embed = Embed(encoder, device, self.precision)
         array, moments = self.create(encoder, embed, images, out)

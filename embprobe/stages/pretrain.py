@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from embprobe import console
 from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Artefact, Json
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Pretrain(Training):
     """Train an image encoder by I-JEPA or MAE on the data set's training images."""
 
-    version = 2
+    version = 3
 
     images: Artefact = option("an ingested data set, or a folder or zip to ingest first", made_by=("ingest",))
     objective: Literal["ijepa", "mae"] = option("what the encoder learns to predict: embeddings or pixels")
@@ -89,7 +90,8 @@ class Pretrain(Training):
         rate = self.rate * self.batch / 256
         task: Task = IJEPA(vit, rate, self.steps, **narrow) if self.objective == "ijepa" else MAE(vit, rate, **narrow)
         if self.weights is not None:
-            load_into(vit, self.weights)
+            for notice in load_into(vit, self.weights, None if self.steps else self.objective):
+                console.say(notice)
             task.network.load_state_dict(vit.state_dict())
         return task
 

@@ -127,6 +127,18 @@ def test_a_cached_file_is_found_by_the_short_and_by_the_long_name(hub: Path) -> 
     assert here["mae"] is True and here["dinov2"] is False and here["pixels[:PATCH]"] is None
 
 
+def test_a_file_of_the_cache_is_told_from_one_of_the_users(hub: Path, tmp_path: Path) -> None:
+    assert names.from_hub(cached(hub, MAE)) and not names.from_hub(tmp_path.parent / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("vit_huge_patch14_224.mae", "mae"), ("vit_huge_patch14_gap_224.in22k_ijepa", "ijepa"),
+                         ("vit_base_patch16_224", None), ("vit_base_patch16_224.augreg_in21k", None)]
+)  # fmt: skip
+def test_the_tag_tells_whose_weights_they_are(name: str, method: str | None) -> None:
+    assert names.published_by(name) == method
+
+
 def test_a_name_without_its_tag_is_completed_by_timm(hub: Path) -> None:
     file = cached(hub, "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k")
     assert names.hub_file("timm:vit_base_patch16_224", download=True) == file

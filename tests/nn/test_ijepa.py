@@ -3,6 +3,7 @@
 import torch
 
 from embprobe.nn.ijepa import IJEPA, Predictor, group_contexts, sample_masks
+from embprobe.nn.layers import sin_cos_positions
 from embprobe.nn.vit import VisionTransformer, build_vit, vit_config
 
 
@@ -25,6 +26,22 @@ def test_context_and_targets_never_share_a_patch() -> None:
             assert 0.1 * 196 <= targets.shape[2] <= 0.25 * 196  # scale 0.15-0.2, in whole patches
             for block in targets:
                 assert not keep.gather(1, block).any()
+
+
+def test_a_context_keeps_enough_patches_on_large_and_small_grids() -> None:
+    torch.manual_seed(0)
+    for grid, least in (((16, 16), 10), ((8, 8), 10), ((6, 10), 10), ((4, 4), 2)):
+        fewest = min(int(sample_masks(64, grid)[1].sum(1).min()) for _ in range(200))
+        assert fewest > least, (grid, fewest)
+    for grid in ((1, 1), (1, 2), (2, 2)):  # where nothing can be kept, one patch is
+        assert sample_masks(8, grid)[1].any(1).all()
+
+
+def test_context_and_targets_stay_apart_when_masks_are_drawn_anew() -> None:
+    torch.manual_seed(0)
+    for _ in range(50):
+        targets, keep = sample_masks(64, (4, 4))
+        assert not torch.stack([keep.gather(1, block) for block in targets]).any()
 
 
 def test_a_target_is_a_block_of_the_grid() -> None:
@@ -61,6 +78,20 @@ def test_the_target_encoder_follows_and_never_learns_by_gradient() -> None:
     moved = (task.network.pos_embed - before).mean()
     momentum = task.momentum + (1 - task.momentum) * 0.01
     torch.testing.assert_close(moved, torch.tensor(1 - momentum), rtol=1e-3, atol=1e-5)
+
+
+def test_positions_are_the_fixed_ones_and_never_train() -> None:
+    task = IJEPA(small(), 1e-2, 100, width=8, depth=1)
+    optimiser = task.optimisers()["ijepa"]
+    [(_, loss)] = list(task.losses(batch(), 0))
+    loss.backward()
+    optimiser.step()
+    task.after(0)
+    fixed = sin_cos_positions((8, 8), 16)[None]
+    for vit in (task.context, task.network):
+        assert vit.pos_embed is not None and not vit.pos_embed.requires_grad
+        torch.testing.assert_close(vit.pos_embed.data, fixed, rtol=0, atol=1e-6)
+    assert not torch.equal(task.context.blocks[0].mlp.fc1.weight, task.network.blocks[0].mlp.fc1.weight)
 
 
 def test_every_trained_parameter_is_optimised_once() -> None:

@@ -89,5 +89,5 @@ def test_a_missing_or_foreign_file_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not hold"):
         load_lpips("lpips-vgg", foreign, None)
     foreign.write_bytes(b"not weights")
-    with pytest.raises(UserError, match="not loaded"):
+    with pytest.raises(UserError, match="it is a text file"):
         load_lpips("lpips-vgg", foreign, None)
