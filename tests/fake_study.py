@@ -76,6 +76,7 @@ class Diffuse(Stage):
     latents: Artefact = option("")
     conditional: bool = option("", True)
     steps: int = option("", 100)
+    train_images: int | None = option("", None)
     seed: int = option("", 0)
 
     def run(self, out: Artefact) -> None:

@@ -1,7 +1,7 @@
 """Studies whose truth is known: the first sentence of the answer is right in each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -32,8 +32,10 @@ def scenes(count: int, seed: int, classes: tuple[int, ...] = (0, 1, 2)) -> tuple
 class Ingest(Stage):
     """Scenes of three classes, a third of them held out."""
 
+    seed: int = option("", 0)
+
     def run(self, out: Artefact) -> None:
-        images, label = scenes(TRAIN + HELD, 0)
+        images, label = scenes(TRAIN + HELD, self.seed)
         out.create("images", images.shape, "uint8").write(images)
         out.create("label", label.shape, "int32").write(label)
         out.create("split", label.shape, "uint8").write((np.arange(len(label)) >= TRAIN).astype(np.uint8))
@@ -50,7 +52,7 @@ def noise(seed: int) -> np.ndarray:
 KINDS: dict[str, Callable[[int], np.ndarray]] = {
     "faithful": lambda seed: scenes(COUNT, 100 + seed)[0],
     "noise": noise,
-    "coarse": lambda seed: gaussian_filter(scenes(COUNT, 100 + seed)[0].astype(float), (0, 3, 3, 0)).astype(np.uint8),
+    "grainy": lambda seed: scenes(COUNT, 100 + seed)[0] // 2 + noise(seed) // 2,
     "copies": lambda seed: scenes(TRAIN + HELD, 0)[0][:COUNT],
     "two classes": lambda seed: scenes(COUNT, 100 + seed, (0, 1))[0],
 }
@@ -87,18 +89,21 @@ def first_sentences(place: Store, a: str, b: str, judge_steps: int = 60) -> list
     judge = make(Classify(images=images, steps=judge_steps, batch=32, rate=2e-3, device="cpu"), place)
     evaluated = []
     for number, (name, kind) in enumerate((("one", a), ("other", b))):
-        embeddings = make(Extract(images=images, encoder=f"{name} {a} {b}"), place)
+        elsewhere = make(Ingest(seed=1), place)  # so that nothing is asked of latents, which these doubles lack
+        embeddings = make(Extract(images=elsewhere, encoder=f"{name} {a} {b}"), place)
         latents = make(Compress(embeddings=embeddings), place)
         decoder = make(Decode(latents=latents, images=images), place)
         denoiser = make(Diffuse(latents=latents, conditional=False), place)
-        drawn = make(Sample(denoiser=denoiser, decoder=decoder, kind=kind, seed=number), place)
-        evaluated.append(make(Evaluate(samples=drawn, reference=images, judges=(judge,), device="cpu"), place))
+        drawn = Sample(denoiser=denoiser, decoder=decoder, kind=kind, seed=number)
+        control = replace(drawn, kind="noise", sampler="gaussian", seed=7)
+        for samples in (make(drawn, place), make(control, place)):
+            evaluated.append(make(Evaluate(samples=samples, reference=images, judges=(judge,), device="cpu"), place))
     return make(Report(artefacts=tuple(evaluated)), place).read_json("table.json")["answer"][0]["said"]
 
 
 def test_noise_wins_nothing(place: Store) -> None:
     said = first_sentences(place, "noise", "noise")
-    assert all("is not usable yet: it lies off the manifold of real images" in s for s in said[:2]), said
+    assert all("is not usable yet: its FD (" in s and "is not below that of latents drawn" in s for s in said[:2]), said
     assert said[2:] == ["Nobody wins."]
 
 
@@ -108,9 +113,8 @@ def test_identical_encoders_can_t_be_told_apart(place: Store) -> None:
 
 
 def test_the_better_one_leads(place: Store) -> None:
-    said = first_sentences(place, "faithful", "coarse")
-    assert said[0].startswith("one faithful coarse leads other faithful coarse in FD"), said
-    assert not any(s.startswith("other faithful coarse leads") for s in said)
+    said = first_sentences(place, "faithful", "grainy")
+    assert said[0].startswith("one faithful grainy leads other faithful grainy in FD"), said
 
 
 def test_who_copies_has_not_won(place: Store) -> None:
@@ -127,6 +131,6 @@ def test_who_drops_classes_is_behind(place: Store) -> None:
 
 
 def test_a_broken_judge_concludes_nothing(place: Store) -> None:
-    said = first_sentences(place, "faithful", "coarse", judge_steps=1)
-    assert len(said) == 1 and said[0].startswith("The judge can't tell the classes (3"), said
+    said = first_sentences(place, "faithful", "grainy", judge_steps=1)
+    assert len(said) == 1 and said[0].startswith("The judge can't tell the classes ("), said
     assert said[0].endswith("nothing is concluded from it, nobody wins.")

@@ -11,6 +11,7 @@ from torch import Tensor
 from embprobe import console, signals
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.probes import (
+    FOLDS,
     Normal,
     accuracy,
     explained,
@@ -33,17 +34,17 @@ class ProbeRows:
 
     embeddings: Embeddings
     train: np.ndarray  # in a seeded order
-    tune: np.ndarray  # bool, aligned with train: the tenth that chooses strengths
+    fold: np.ndarray  # aligned with train: which of the folds an image is in
     held: np.ndarray
     device: str
 
     @staticmethod
-    def of(embeddings: Embeddings, limit: int, seed: int, device: str) -> "ProbeRows":
-        """The rows of the training and the held-out split, each at most `limit`, by a seeded choice."""
+    def of(embeddings: Embeddings, limit: int, seed: int, device: str, held_out: str) -> "ProbeRows":
+        """The rows of the training and of the held-out split, each at most `limit`, by a seeded choice."""
         rng, images = np.random.default_rng([seed, 0x9B0E]), embeddings.images
         train = rng.permutation(images.train)[:limit]
-        held = np.sort(rng.permutation(images.held_out)[:limit])
-        return ProbeRows(embeddings, train, np.arange(len(train)) % 10 == 9, held, device)
+        held = np.sort(rng.permutation(images.of_split(held_out))[:limit])
+        return ProbeRows(embeddings, train, np.arange(len(train)) % FOLDS, held, device)
 
     def batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Places in `rows`, and their tokens (b,*grid,D) f32 on the device; read in the order of the file."""
@@ -62,18 +63,18 @@ def pixels_and_means(data: ProbeRows) -> tuple[dict[str, Json], tuple[Tensor, Te
     embeddings = data.embeddings
     targets, scale = Patches(embeddings), TokenScale(embeddings, data.device)
     width, wide = embeddings.width, targets.wide
-    sums = {tuned: Normal(width, wide, data.device) for tuned in (False, True)}
+    sums = [Normal(width, wide, data.device) for _ in range(FOLDS)]
     means = [torch.empty(len(rows), width, device=data.device) for rows in (data.train, data.held)]
     total = len(data.train) + len(data.held)
     with console.progress("probing", total=total, unit="img") as bar:
         for places, tokens in data.batches(data.train):
             x, y = scale(tokens), targets(data.train[places]).to(data.device)
             means[0][torch.from_numpy(places)] = mean_token(x)
-            tuned = torch.from_numpy(data.tune[places]).to(data.device)
-            add(sums[False], x[~tuned], y[~tuned])
-            add(sums[True], x[tuned], y[tuned])
+            fold = torch.from_numpy(data.fold[places]).to(data.device)
+            for number, part in enumerate(sums):
+                add(part, x[fold == number], y[fold == number])
             bar.advance(len(places))
-        weight, bias, strength = tuned_ridge(sums[False], sums[True])
+        weight, bias, strength = tuned_ridge(sums)
         error, square = torch.zeros(2, len(data.held), dtype=torch.float64)
         sums_NT = torch.zeros(len(data.held), wide, dtype=torch.float64)
         for places, tokens in data.batches(data.held):
@@ -136,7 +137,7 @@ def read_classes(
     """Accuracy of a linear probe and of k nearest neighbours on mean tokens."""
     known, true = (torch.from_numpy(labels[rows]).long().to(data.device) for rows in (data.train, data.held))
     chance = float(torch.bincount(true, minlength=count).max() / len(true))
-    probe, l2 = linear_probe(pooled[0], known, count, torch.from_numpy(data.tune).to(data.device))
+    probe, l2 = linear_probe(pooled[0], known, count, torch.from_numpy(data.fold == 0).to(data.device))
     near = nearest_votes(pooled[0], known, pooled[1], k, count)
     return {
         "linear": accuracy(probe(pooled[1]) == true, chance).json() | {"l2": l2},
@@ -156,19 +157,18 @@ def read_factors(
     true, _ = columns(values[data.held], facts)
     x, query = pooled[0][: len(train)].double().cpu(), pooled[1].double().cpu()
     grams = {"pooled": (x @ x.T, query @ x.T), "grid": grid_grams(data, train)}
-    tune = torch.from_numpy(data.tune[: len(train)])
     results: dict[str, Json] = {fact["name"]: {"kind": fact["kind"]} for fact in facts}
     for where, (gram, cross) in grams.items():
-        read = predictions(gram, cross, known, tune, groups)
+        read = predictions(gram, cross, known, groups)
         for fact, group in zip(facts, groups, strict=True):
             results[fact["name"]][where] = factor_estimate(fact["kind"], read[:, group], true[:, group]).json()
     return results
 
 
-def predictions(gram: Tensor, cross: Tensor, known: Tensor, tune: Tensor, groups: list[slice]) -> Tensor:
+def predictions(gram: Tensor, cross: Tensor, known: Tensor, groups: list[slice]) -> Tensor:
     """Kernel ridge, with Gram matrices brought to a mean square of about 1."""
     level = gram.diagonal().mean().clamp_min(1e-12)
-    return kernel_predictions(gram / level, cross / level, known, tune, groups)
+    return kernel_predictions(gram / level, cross / level, known, groups)
 
 
 def columns(values_NF: np.ndarray, facts: list[Json]) -> tuple[Tensor, list[slice]]:

@@ -109,10 +109,10 @@ def sound(sets: Sets, k: int) -> Sets:
     return {name: part for name, part in sets.items() if name != "held_out" or len(part) > k}
 
 
-def counts(sets: Sets) -> str:
+def counts(sets: Sets, split: str) -> str:
     """How many images are compared."""
     count = min(len(sets["samples"]), len(sets["train"]))
-    floor = f", {len(sets['held_out'])} held-out images for the floor" if "held_out" in sets else ""
+    floor = f"; held out: {len(sets['held_out'])} of {split}" if "held_out" in sets else "; nothing is held out"
     return f"{count} samples against {count} training images{floor}"
 
 

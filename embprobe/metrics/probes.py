@@ -1,8 +1,9 @@
 """Probes: what linear maps and neighbours read from features; pure functions of tensors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.intervals import GROUPS, centred, jackknife, wilson
 
 L2 = tuple(10.0**e for e in range(-2, -7, -1))  # strengths of the linear probe, strong to weak
-RIDGE = tuple(10.0**e for e in range(1, -7, -1))  # strengths of ridge, as a share of the mean variance of a feature
+RANGE = (-12, 4)  # strengths of ridge tried first, half decades, as a share of the mean variance of a feature
+WIDEST = 24  # half decades from 1 that they may reach
+FOLDS = 5
 
 
 def accuracy(right_N: Tensor, chance: float) -> Estimate:
@@ -99,43 +102,62 @@ def nearest_votes(x_ND: Tensor, label_N: Tensor, query_MD: Tensor, k: int, class
 # ---- ridge
 
 
-def ridge(gram_DD: Tensor, cross_DT: Tensor, strength: float) -> Tensor:
-    """Weights (D,T) of ridge regression from XᵀX and Xᵀy; `strength` counts in means of XᵀX's diagonal."""
-    penalty = strength * gram_DD.diagonal().mean().clamp_min(1e-12)
-    eye = torch.eye(len(gram_DD), dtype=gram_DD.dtype, device=gram_DD.device)
-    factor = torch.linalg.cholesky(gram_DD + penalty * eye)
-    return torch.cholesky_solve(cross_DT, factor)
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression at every strength from one decomposition of XᵀX or XXᵀ about the means; Hoerl & Kennard 1970."""
+
+    values: Tensor  # (D,) eigenvalues
+    vectors: Tensor  # (D,D)
+    level: Tensor  # mean of the diagonal, in which strengths count
+
+    @staticmethod
+    def of(gram_DD: Tensor) -> "Ridge":
+        """From a symmetric matrix, f64."""
+        values, vectors = torch.linalg.eigh(gram_DD)
+        return Ridge(values.clamp_min(0), vectors, gram_DD.diagonal().mean().clamp_min(1e-12))
+
+    def solve(self, cross_DT: Tensor, strength: float) -> Tensor:
+        """(gram + penalty)⁻¹ cross (D,T)."""
+        kept: Tensor = (self.vectors.mT @ cross_DT) / (self.values + strength * self.level)[:, None]
+        return self.vectors @ kept
+
+    def left_out_errors(self, y_NT: Tensor, strength: float) -> Tensor:
+        """What each of N rows errs by (N,T) when it is not fitted on, from XXᵀ about the mean and y about its own.
+
+        residual / (1 − leverage); the mean is fitted too, so that its leverage 1/N counts. Allen 1974.
+        """
+        penalty = strength * self.level
+        residual = penalty * self.solve(y_NT, strength)
+        leverage = 1 / len(y_NT) + self.vectors.square() @ (self.values / (self.values + penalty))
+        return residual / (1 - leverage).clamp_min(1e-12)[:, None]
 
 
-def ridge_path(gram_NN: Tensor, y_NT: Tensor, strengths: Sequence[float] = RIDGE) -> list[Tensor]:
-    """Dual weights (N,T) for every strength, from the Gram matrix XXᵀ of centred rows; Saunders et al. 1998."""
-    return [ridge(gram_NN, y_NT, strength) for strength in strengths]
+def chosen(error: Callable[[float], float]) -> float:
+    """The strength of the least error: by half decades, from a range that grows until neither end is the best."""
+    low, high = RANGE
+    errors: dict[int, float] = {}
+    while True:
+        errors |= {e: error(10 ** (e / 2)) for e in range(low, high + 1) if e not in errors}
+        best = min(errors, key=errors.__getitem__)
+        if (best not in (low, high)) or (best == low and low <= -WIDEST) or (best == high and high >= WIDEST):
+            return float(10 ** (best / 2))
+        low, high = (low - 4, high) if best == low else (low, high + 4)
 
 
-def kernel_predictions(
-    gram_NN: Tensor, cross_MN: Tensor, y_NT: Tensor, tune_N: Tensor, groups: Sequence[slice]
-) -> Tensor:
-    """Ridge predictions (M,T) of query rows from Gram matrices, f64.
+def kernel_predictions(gram_NN: Tensor, cross_MN: Tensor, y_NT: Tensor, groups: Sequence[slice]) -> Tensor:
+    """Ridge predictions (M,T) of query rows from Gram matrices, f64; rows are centred by those that are fitted on.
 
-    Each group of columns takes the strength that errs least on the rows `tune_N` when fitted on the others. Rows are
-    centred by the rows that are fitted on.
+    Each group of columns takes the strength that errs least on rows left out one at a time.
     """
-    fit = ~tune_N
-    tuned = _predict_path(gram_NN[fit][:, fit], gram_NN[tune_N][:, fit], y_NT[fit])
-    whole = _predict_path(gram_NN, cross_MN, y_NT)
+    rows, level, mean = gram_NN.mean(0), gram_NN.mean(), y_NT.mean(0)
+    model = Ridge.of(gram_NN - rows - rows[:, None] + level)
+    cross = cross_MN - rows - cross_MN.mean(1, keepdim=True) + level
     out = y_NT.new_empty(len(cross_MN), y_NT.shape[1])
     for group in groups:
-        errors = [float((p[:, group] - y_NT[tune_N][:, group]).square().sum()) for p in tuned]
-        out[:, group] = whole[min(range(len(errors)), key=errors.__getitem__)][:, group]
+        y = y_NT[:, group] - mean[group]
+        strength = chosen(lambda s, y=y: float(model.left_out_errors(y, s).square().sum()))  # type: ignore[misc]
+        out[:, group] = cross @ model.solve(y, strength) + mean[group]
     return out
-
-
-def _predict_path(gram_NN: Tensor, cross_MN: Tensor, y_NT: Tensor) -> list[Tensor]:
-    rows, level = gram_NN.mean(0), gram_NN.mean()
-    centred_gram = gram_NN - rows - rows[:, None] + level
-    centred_cross = cross_MN - rows - cross_MN.mean(1, keepdim=True) + level
-    mean = y_NT.mean(0)
-    return [centred_cross @ dual + mean for dual in ridge_path(centred_gram, y_NT - mean)]
 
 
 class Normal:
@@ -174,9 +196,9 @@ class Normal:
             self.xy - self.x[:, None] * self.y / self.count,
         )
 
-    def solve(self, strength: float) -> tuple[Tensor, Tensor]:
-        """Weights (D,T) and bias (T,)."""
-        weight = ridge(*self.centred(), strength)
+    def fitted(self, model: Ridge, strength: float) -> tuple[Tensor, Tensor]:
+        """Weights (D,T) and bias (T,) by the decomposition of these sums' own XᵀX."""
+        weight = model.solve(self.centred()[1], strength)
         return weight, self.y / self.count - (self.x / self.count) @ weight
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
@@ -185,8 +207,16 @@ class Normal:
         return float(self.yy - 2 * ((weight * self.xy).sum() + bias @ self.y) + fitted)
 
 
-def tuned_ridge(fit: Normal, tune: Normal) -> tuple[Tensor, Tensor, float]:
-    """Weights, bias and strength: chosen on `tune` when fitted on `fit`, then fitted on both."""
-    errors = {s: tune.error(*fit.solve(s)) for s in RIDGE} if tune.count and fit.count else {RIDGE[-1]: 0.0}
-    strength = min(errors, key=errors.__getitem__)
-    return *fit.join(tune).solve(strength), strength
+def tuned_ridge(folds: Sequence[Normal]) -> tuple[Tensor, Tensor, float]:
+    """Weights, bias and strength: that which errs least on each fold when fitted on the others; then fitted on all."""
+    whole = reduce(Normal.join, folds)
+    others = [reduce(Normal.join, [f for f in folds if f is not fold]) for fold in folds if fold.count < whole.count]
+    models = [Ridge.of(other.centred()[0]) for other in others]
+    left_out = [fold for fold in folds if fold.count < whole.count]
+
+    def error(strength: float) -> float:
+        parts = zip(left_out, others, models, strict=True)
+        return sum(fold.error(*other.fitted(model, strength)) for fold, other, model in parts)
+
+    strength = chosen(error)
+    return *whole.fitted(Ridge.of(whole.centred()[0]), strength), strength

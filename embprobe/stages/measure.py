@@ -118,7 +118,7 @@ class Measure(Stage):
         real, drawn = Features(self.real), None if self.drawn is None else Features(self.drawn)
         images = Images(self.reference)
         sets = reports.sound(compared_sets(images, real, drawn), self.k)
-        console.say(reports.counts(sets))
+        console.say(reports.counts(sets, self.held_out))
         name, accuracy, classes, facts = (real.judge[key] for key in ("name", "accuracy", "classes", "facts"))
         terms = reports.Terms(
             self.k,

@@ -39,10 +39,10 @@ class Images(View):
         return self.artefact.array("split").read()
 
     def of_split(self, name: str) -> "np.ndarray":
-        """Rows of `train`, `val` or `test`."""
+        """Rows of `train`, `val` or `test`; none of anything else, such as `auto` where nothing is held out."""
         import numpy as np
 
-        rows: np.ndarray = np.nonzero(self.split == SPLITS.index(name))[0]
+        rows: np.ndarray = np.nonzero(self.split == SPLITS.index(name))[0] if name in SPLITS else np.zeros(0, np.int64)
         return rows
 
     @property
@@ -61,12 +61,12 @@ class Images(View):
         return self.of_split(self.held_out_split)
 
     def measured_split(self, wanted: str) -> str:
-        """The split that figures are taken on: `wanted`, or for `auto` test where there is one, else val.
+        """The split that figures are taken on: `wanted`, or for `auto` test where there is one, else val, else `auto`.
 
         Raises UserError where the wanted one holds nothing.
         """
         if wanted == "auto":
-            return "test" if self.count("test") else "val"
+            return next((split for split in ("test", "val") if self.count(split)), wanted)
         if not self.count(wanted):
             there = [f"{name} ({self.count(name)})" for name in SPLITS if self.count(name)]
             raise UserError(

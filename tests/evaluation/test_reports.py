@@ -43,7 +43,8 @@ def test_too_few_images_for_a_manifold_are_refused_and_a_floor_of_too_few_left_o
         sound(sets(samples=3), 3)
     assert list(sound(sets(held_out=3), 3)) == ["samples", "train"]
     assert list(sound(sets(held_out=4), 3)) == ["samples", "train", "held_out"]
-    assert counts(sets()) == "60 samples against 60 training images, 45 held-out images for the floor"
+    assert counts(sets(), "test") == "60 samples against 60 training images; held out: 45 of test"
+    assert counts(sets(held_out=0), "auto") == "60 samples against 60 training images; nothing is held out"
 
 
 def test_features_that_are_no_numbers_are_the_judges_fault_and_said_so() -> None:

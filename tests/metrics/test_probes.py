@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from embprobe.metrics.probes import (
+    WIDEST,
     Normal,
     accuracy,
+    chosen,
     explained,
     kernel_predictions,
     linear_probe,
@@ -22,18 +24,18 @@ def test_streamed_ridge_is_ridge() -> None:
 
     torch.manual_seed(0)
     x, y = torch.randn(200, 6) + 3, torch.randn(200, 2)
-    sums = [Normal(6, 2, "cpu"), Normal(6, 2, "cpu")]
+    sums = [Normal(6, 2, "cpu") for _ in range(3)]
     for start in range(0, 180, 60):
-        sums[0].add(x[start : start + 60], y[start : start + 60])
-    sums[1].add(x[180:], y[180:])
-    weight, bias, strength = tuned_ridge(*sums)
+        sums[start // 60 % 2].add(x[start : start + 60], y[start : start + 60])
+    sums[2].add(x[180:], y[180:])
+    weight, bias, strength = tuned_ridge(sums)
     centred = (x - x.mean(0)).double()
     alpha = strength * float(centred.square().sum(0).mean())
     reference = Ridge(alpha=alpha).fit(x.double().numpy(), y.double().numpy())
     np.testing.assert_allclose(weight.T.numpy(), reference.coef_, atol=1e-6)
     np.testing.assert_allclose(bias.numpy(), reference.intercept_, atol=1e-6)
     away = (x[180:].double() @ weight + bias - y[180:]).square().sum()
-    assert sums[1].error(weight, bias) == pytest.approx(float(away), rel=1e-9)
+    assert sums[2].error(weight, bias) == pytest.approx(float(away), rel=1e-9)
 
 
 def test_kernel_ridge_is_ridge() -> None:
@@ -42,10 +44,19 @@ def test_kernel_ridge_is_ridge() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(120, 5, generator=generator, dtype=torch.float64) + 1
     y = x @ torch.randn(5, 2, generator=generator, dtype=torch.float64) + 7
-    tune = torch.arange(100) % 10 == 9
-    found = kernel_predictions(x[:100] @ x[:100].T, x[100:] @ x[:100].T, y[:100], tune, [slice(0, 1), slice(1, 2)])
-    reference = RidgeCV(alphas=[1e-5]).fit(x[:100].numpy(), y[:100].numpy()).predict(x[100:].numpy())
-    np.testing.assert_allclose(found.numpy(), reference, atol=1e-3)
+    y[:, 1] += 2 * torch.randn(120, generator=generator, dtype=torch.float64)
+    found = kernel_predictions(x[:100] @ x[:100].T, x[100:] @ x[:100].T, y[:100], [slice(0, 1), slice(1, 2)])
+    centred = x[:100] - x[:100].mean(0)
+    alphas = [float(10 ** (e / 2) * centred.square().sum(1).mean()) for e in range(-24, 25)]
+    for column in range(2):
+        reference = RidgeCV(alphas=alphas).fit(x[:100].numpy(), y[:100, column].numpy())
+        np.testing.assert_allclose(found[:, column].numpy(), reference.predict(x[100:].numpy()), atol=1e-6)
+
+
+def test_a_strength_is_never_at_the_end_of_its_range() -> None:
+    for best in (-9, -20, 3, 11):
+        assert chosen(lambda s, best=best: abs(2 * math.log10(s) - best)) == pytest.approx(10 ** (best / 2))  # type: ignore[misc]
+    assert chosen(lambda s: s) == pytest.approx(10 ** (-WIDEST / 2)) and chosen(lambda s: -s) == 10 ** (WIDEST / 2)
 
 
 def test_r2_is_one_less_error_over_variation() -> None:
