@@ -64,5 +64,5 @@ def foretold(found: Mapping[str, Estimate], halved: Mapping[str, float], floor: 
             step = (halved[key] - value.value) * share
             least = METRIC[key].least
             ends = [None if end is None else max(end - step, least or 0.0) for end in (value.low, value.high)]
-            moved[key] = replace(value, value=value.value - step, low=ends[0], high=ends[1])
+            moved[key] = replace(value, value=max(value.value - step, least or 0.0), low=ends[0], high=ends[1])
     return moved

@@ -9,7 +9,7 @@ import torch
 
 from embprobe.errors import UserError
 from embprobe.evaluation.features import FeatureSet
-from embprobe.evaluation.figures import FRECHET, Estimates, figures, halved, share
+from embprobe.evaluation.figures import FRECHET, Estimates, figures, halved, score_figures, share
 from embprobe.evaluation.floors import Floor, floor_of, foretold
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.scores import class_shares, confusion
@@ -55,6 +55,12 @@ def judge_report(sets: Sets, terms: Terms) -> dict[str, Json]:
         report["whole"] = {"samples": len(sets["samples"]), "training": len(sets["train"])}
     if terms.knows:
         report |= class_figures(sets, terms)
+        metrics["tv"] = of_shares(samples, sets["train"])
+        if "held_out" in sets:
+            held = sets["held_out"].cut(count)
+            shares = Floor(held, sets["train"], count, len(held))
+            found = {"tv": of_shares(held, sets["train"])}
+            floors |= foretold(found, halved(held.output, sets["train"].output, {}), shares)
         if sets["samples"].label is not None:
             metrics["asked_class"] = asked_class(sets["samples"])
             floors |= {} if terms.accuracy is None else {"asked_class": Estimate(terms.accuracy)}
@@ -81,6 +87,12 @@ def _figures(
 def whole(samples: FeatureSet, train: FeatureSet) -> Estimate:
     """FD against all training images, as the literature takes it."""
     return FRECHET.estimate("fd_all", samples.output.features, train.output.features, errors=True)
+
+
+def of_shares(samples: FeatureSet, train: FeatureSet) -> Estimate:
+    """Total variation of judged class shares from those of all training images."""
+    assert samples.output.probabilities is not None and train.output.probabilities is not None
+    return score_figures(samples.output.probabilities, train.output.probabilities, errors=True)["tv"]
 
 
 # ---- before and beside

@@ -53,12 +53,12 @@ class Estimate:
         """An estimate as a JSON file has it; what is not there is None."""
         known = ("value", "low", "high", "floor", "spread", "reliable")
         facts = {k: v for k, v in json.items() if k not in known}
-        floor, spread = (json.get(k) or None for k in ("floor", "spread"))
+        floor, spread = json.get("floor"), json.get("spread")
         return Estimate(
             json["value"],
             json.get("low"),
             json.get("high"),
-            Estimate.of(floor) if floor else None,
+            None if floor is None else Estimate.of(floor if isinstance(floor, Mapping) else {"value": floor}),
             Spread(**{**spread, "reference": tuple(spread["reference"])}) if spread else None,
             json.get("reliable", True),
             facts,

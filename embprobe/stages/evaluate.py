@@ -119,7 +119,9 @@ class Evaluate(Stage):
         )
         first = reports[0]
         out.note(judge=first["label"], held_out=self.held_out, weak=first["weak"], count=first["count"])
-        out.note(**{key: estimate["value"] for key, estimate in (first["metrics"] | alone["metrics"]).items()})
+        figures = first["metrics"] | alone["metrics"]
+        out.note(**{key: estimate["value"] for key, estimate in figures.items()})
+        out.note(unreliable=[key for key, estimate in figures.items() if estimate.get("reliable") is False])
         out.note(**{f"copies_{space}": test["copies"] for space, test in copies.items()})
 
     def protocol(self, report: dict[str, Json]) -> dict[str, Json]:
@@ -140,6 +142,7 @@ class Evaluate(Stage):
             "intervals": "95 %, over the choice of samples and of reference images; FD, FD∞, KID, score: delete-group "
             "jackknives; precision, recall, density, coverage, authenticity, TV: 32 times complementary halves of both sets "
             "(shares by Wilson at the effective number)",
+            "TV": "from the judged class shares of all training images",
             "FD∞": "twice the FD of all images less the mean FD of two halves that complement each other",
             "ties": "a distance equal to a radius is inside for precision and recall, outside for density and coverage",
             "authenticity": "against as many training images as samples: its floor says what a model that copies nothing gets",

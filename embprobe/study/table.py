@@ -85,16 +85,23 @@ def csv_text(tables: Mapping[str, Sequence[Row]]) -> str:
     writer = csv.writer(buffer)
     columns = [c for c in METRICS if any(c.key in r.values for rows in tables.values() for r in rows)]
     facts = ["judge", "weak_judge", "judged_by_itself", "encoder", "n", "kind", "floor", "drawn", "seed"]
-    writer.writerow([*facts, *(f"{c.key}{end}" for c in columns for end in ("", "_low", "_high"))])
+    doubtful = {c.key for c in columns if any(not _reliable(r, c.key) for rows in tables.values() for r in rows)}
+    ends = {c.key: ("", "_low", "_high", *(["_reliable"] if c.key in doubtful else [])) for c in columns}
+    writer.writerow([*facts, *(f"{c.key}{end}" for c in columns for end in ends[c.key])])
     for judge, rows in tables.items():
         for row in rows:
             values: list[Json] = []
             for column in columns:
                 figure = row.values.get(column.key)
-                values += [None] * 3 if figure is None else [figure.value, figure.low, figure.high]
+                every = [None] * 4 if figure is None else [figure.value, figure.low, figure.high, figure.reliable]
+                values += every[: len(ends[column.key])]
             facts_of_row = [row.weak, row.probed, harmless(row.label), row.count, row.kind, row.is_floor]
             writer.writerow([harmless(judge), *facts_of_row, harmless(row.how), harmless(row.seed), *values])
     return buffer.getvalue()
+
+
+def _reliable(row: Row, key: str) -> bool:
+    return key not in row.values or row.values[key].reliable
 
 
 def harmless(text: str) -> str:

@@ -41,7 +41,7 @@ def shortcomings(now: Judged, earlier: Sequence[Judged], classes: int) -> tuple[
 def _gaussian(values: Mapping[str, Estimate]) -> str:
     """No better than latents drawn without the denoiser."""
     mine, control = values.get("fd"), values.get("gaussian_fd")
-    if mine is None or control is None or falls(control, mine):
+    if mine is None or control is None or falls(control, mine, paired=True):
         return ""
     name = METRIC["fd"].text
     return f"its FD ({name(mine.value)}) is not below that of latents drawn without a denoiser ({name(control.value)})"
@@ -74,20 +74,20 @@ def _falling(now: Judged, earlier: Sequence[Judged]) -> str:
         mine, theirs = now.values.get(column.key), before.values.get(column.key)
         if mine is None or theirs is None or (before.count != now.count and not column.any_count):
             continue
-        if not falls(theirs, mine):
+        if not falls(theirs, mine, paired=before.count == now.count):
             return ""
         fell = f"{column.name} fell from {column.text(theirs.value)} to {column.text(mine.value)}"
         return f"it is still improving ({fell} between {before.epochs:.3g} and {now.epochs:.3g} epochs)"
     return ""
 
 
-def falls(before: Estimate, after: Estimate) -> bool:
-    """Whether a figure is lower by more than the choice of images explains."""
+def falls(before: Estimate, after: Estimate, *, paired: bool) -> bool:
+    """Whether a figure is lower by more than the choice of images explains; `paired`: of the same reference."""
     from embprobe.metrics.intervals import sampling, two_tailed
 
     if before.spread is None or after.spread is None:
         return after.value < before.value
-    variance, freedom = sampling(before.spread, after.spread, paired=True)
+    variance, freedom = sampling(before.spread, after.spread, paired=paired)
     return after.value < before.value and two_tailed(after.value - before.value, variance, freedom) < LEVEL
 
 

@@ -135,6 +135,15 @@ def test_the_class_asked_for_has_the_judges_accuracy_as_its_floor() -> None:
     assert report["confusion"] == [[0, 20, 0], [20, 0, 0], [0, 0, 20]] and report["swapped"] == [(0, 1)]
 
 
+def test_class_shares_are_compared_with_those_of_all_training_images() -> None:
+    parts = sets(samples=30)
+    metrics = judge_report(parts, KNOWS)["metrics"]
+    shares = [np.bincount(parts[name].label, minlength=3) / len(parts[name]) for name in ("samples", "train")]  # type: ignore[arg-type]
+    assert metrics["tv"]["value"] == pytest.approx(np.abs(shares[0] - shares[1]).sum() / 2)
+    few = judge_report(sets(held_out=15), KNOWS)["metrics"]["tv"]["floor"]
+    assert few["low"] <= few["value"] <= few["high"]
+
+
 def test_a_class_with_few_samples_has_its_count_alone() -> None:
     parts = sets(samples=21)
     assert judge_report(parts, KNOWS)["per_class"] == {name: {"count": 7} for name in CLASSES}

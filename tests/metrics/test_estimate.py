@@ -47,3 +47,8 @@ def test_the_table_and_estimates_need_neither_torch_nor_numpy() -> None:
 
 def test_not_a_number_is_written_as_it_is_for_the_store_to_make_null() -> None:
     assert math.isnan(Estimate(math.nan).json()["value"])
+
+
+def test_a_floor_that_an_earlier_version_wrote_is_its_value() -> None:
+    assert Estimate.of({"value": 2.0, "floor": 0.5, "jackknife": {}}).floor == Estimate(0.5)
+    assert Estimate.of({"value": 2.0, "floor": 0.0}).floor == Estimate(0.0)

@@ -13,7 +13,7 @@ difference that is claimed in 80 % of the pages.
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from embprobe.evaluation.features import FeatureSet, feature_set
-from embprobe.evaluation.figures import Estimates, figures, share
+from embprobe.evaluation.figures import RELIABLE, Estimates, figures, share
 from embprobe.making import make
 from embprobe.metrics.table import METRIC
 from embprobe.stages.features import Featurize
@@ -31,7 +31,7 @@ from embprobe.study.rows import Row
 from embprobe.study.verdict import answer, differences
 from embprobe.views import Features, Images, image_size
 
-Draw = Callable[[int], list[Estimates]]
+PAGES = 24  # made of the same draws at least
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ def pool(store: Store, given: argparse.Namespace) -> Pool:
 
 def taken(samples: FeatureSet, reference: FeatureSet, k: int) -> Estimates:
     """The figures of one row, as a judge's report takes them."""
-    found = figures(samples.output, reference.output, k, extrapolated=True, common_scale=True)
+    wide = samples.output.features.shape[1] * RELIABLE > len(samples)  # FD∞ would not be compared
+    found = figures(samples.output, reference.output, k, extrapolated=not wide, common_scale=True)
     if samples.label is not None and samples.output.probabilities is not None:
         hits = torch.from_numpy(samples.label) == samples.output.probabilities.argmax(1)
         found["asked_class"] = share("asked_class", hits, None, by_sample=True)
-    wide = samples.output.features.shape[1] * 4 > len(samples)
-    return {key: value for key, value in found.items() if not (key == "fd_infinity" and wide)}
+    return found
 
 
 def page(rows: dict[str, list[Estimates]], count: int) -> tuple[list, list[str]]:  # type: ignore[type-arg]
@@ -107,7 +107,7 @@ def identical(
     groups = fit // parts
     if groups == 0:
         return {}
-    claims, behind, held, own, total = 0, 0, defaultdict(list), defaultdict(list), 0
+    claims, behind, held, total = 0, 0, defaultdict(list), 0
     seed = 0
     while total < replicates:
         sets, reference = data.partitions(count, fit, seed)
@@ -116,9 +116,7 @@ def identical(
             if (count, seed, i) not in cache:
                 cache[count, seed, i] = taken(part, reference, k)
             values.append(cache[count, seed, i])
-        for key in values[0]:
-            own[key].append(values)
-        for order in range(4):  # the same sets are other encoders' in another order
+        for order in range(max(4, PAGES // groups)):  # the same sets are other encoders' in another order
             mixed = np.random.default_rng([seed, order]).permutation(groups * parts)
             for g in range(groups):
                 mine = [values[i] for i in mixed[g * parts : (g + 1) * parts]]

@@ -30,6 +30,14 @@ def test_an_unreliable_figure_is_flagged() -> None:
     assert [line[2].small for line in Table(rows).cells] == ["⚠", ""]
 
 
+def test_csv_tells_what_is_unreliable_where_something_is() -> None:
+    rows = [
+        Row(n, {"fd_infinity": Estimate(v, reliable=v > 1), "fd": Estimate(v)}) for n, v in (("a", 1.0), ("b", 2.0))
+    ]
+    found = list(csv.DictReader(io.StringIO(csv_text({"judge": rows}))))
+    assert [line["fd_infinity_reliable"] for line in found] == ["False", "True"] and "fd_reliable" not in found[0]
+
+
 def test_readers_join_the_rows_of_their_encoder() -> None:
     readers = [
         Row("a", {"linear": Estimate(0.7)}, kind="embeddings"),
