@@ -121,9 +121,9 @@ def row_difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, S
     """a − b by Student's t, over the choice of images and over what seeds there are; None without intervals.
 
     None too for figures that aren't reliable, and where a bias that depends on the number of images would pass for a
-    difference. Where trainings were repeated, the wider of two intervals counts: that of images alone, and that of the
-    means of the trainings (Welch 1947), which few of them make wide; where only one side repeated them, its spread
-    stands for both.
+    difference. Where trainings were repeated, the interval is that of images alone if their means vary by no more than
+    that explains, else by Student's t over the means (Welch 1947); p is the larger of both, since a few seeds that agree
+    by luck must not make a claim. Where only one side repeated them, its spread stands for both.
     """
     from embprobe.metrics.intervals import sampling, student, two_tailed, welch
 
@@ -147,7 +147,8 @@ def row_difference(column: Metric, a: tuple[str, Sequence[Row]], b: tuple[str, S
     if known:
         variances |= {source: found[0] for source, found in known.items()}
         total, of_seeds = welch(list(known.values()))
-        reach = max(reach, student(of_seeds) * math.sqrt(total))
+        if total > variance:
+            reach = max(reach, student(of_seeds) * math.sqrt(total))
         p = max(p, two_tailed(value, total, of_seeds))
     return Difference(column, a[0], b[0], value, value - reach, value + reach, p, variances, paired)
 

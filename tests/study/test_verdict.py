@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from embprobe.metrics.estimate import Estimate, Spread
+from embprobe.metrics.intervals import student
 from embprobe.metrics.table import METRICS
 from embprobe.study.chance import Difference, corrected, row_difference
 from embprobe.study.rows import Row
@@ -87,10 +88,13 @@ def test_several_training_seeds_give_welch_s_t() -> None:
 
 
 def test_over_few_seeds_it_is_not_narrower_than_the_choice_of_images() -> None:
-    found = row_difference(COLUMN["fd"], trained("a", 5.0, 5.001, error=1.0), trained("b", 6.0, 6.001, error=1.0))
-    alone = row_difference(COLUMN["fd"], trained("a", 5.0, error=1.0), trained("b", 6.0, error=1.0))
-    assert found is not None and alone is not None and found.p > 0.1
-    assert found.high - found.value > (alone.high - alone.value) / 2**0.5 - 0.1
+    """And seeds that agree by luck make no claim."""
+    found = row_difference(COLUMN["fd"], trained("a", 5.0, 5.001, error=1.0), trained("b", 8.0, 8.001, error=1.0))
+    images = math.sqrt(found.variances["images"]) if found else 0.0
+    assert found is not None and images == pytest.approx(1.0)
+    assert (found.high - found.low) / 2 == pytest.approx(student(76) * images, rel=1e-2)
+    apart = row_difference(COLUMN["fd"], trained("a", 4.5, 5.5, error=1.0), trained("b", 7.2, 8.0, error=1.0))
+    assert apart is not None and apart.high < 0 < 0.05 < apart.p
 
 
 def test_the_spread_of_one_side_s_seeds_stands_for_both() -> None:
