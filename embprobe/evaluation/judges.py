@@ -116,7 +116,7 @@ def _dataset_classifier(artefact: "Artefact") -> Judge:
         channels=channels,
         classes=facts["classes"],
         accuracy=artefact.metrics["accuracy"],
-        facts={"fingerprint": artefact.fingerprint},
+        facts={"fingerprint": artefact.fingerprint, "calibration_error": artefact.metrics.get("calibration_error")},
     )
 
 

@@ -50,6 +50,8 @@ class JudgeReport:
         if self.name == READERS:
             return "Simple readers of the embeddings, on held-out images"
         known = "" if self.accuracy is None else f", {100 * self.accuracy:.1f} % accurate on held-out images"
+        error = self.reports[0].get("calibration_error") if self.reports else None
+        known += "" if error is None else f", calibration error {100 * error:.1f} %"
         flags = " ⚠ weak judge (below 90 %)" if self.weak else ""
         flags += f" ⚠ the judge is a probed encoder ({listed(self.probed)})" if self.probed else ""
         return f"Judged by {self.name}{known}{flags}"

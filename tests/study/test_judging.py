@@ -34,6 +34,11 @@ def test_a_caption_says_who_judged_and_what_to_doubt(report: JudgeReport, captio
     assert report.caption == caption
 
 
+def test_a_caption_tells_the_judges_calibration() -> None:
+    told = replace(judge(accuracy=0.9), reports=({"calibration_error": 0.0312},))
+    assert told.caption == "Judged by net, 90.0 % accurate on held-out images, calibration error 3.1 %"
+
+
 def test_without_evaluations_nobody_judges_and_readers_still_do(place: Store) -> None:
     study = Study(tuple(a for a in fake_study.artefacts(place, curve=False) if a.stage == "probe"))
     (nobody,), readers = judging.compared(study)
