@@ -1,0 +1,94 @@
+"""Which judge on a page gives which figure of the published tables, and what is said where it is not the study's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRIC
+from embprobe.store import Json
+from embprobe.study.moments import Moment
+from embprobe.study.reading import Study
+from embprobe.study.verdict import listed
+
+
+@dataclass(frozen=True)
+class Source:
+    """A column of the published tables: whose figure stands in it, nobody's where it can't be had."""
+
+    name: str
+    key: str
+    judge: str | None
+    stands_in: bool = False  # for Inception
+
+    @property
+    def header(self) -> str:
+        arrow = " ↑" if METRIC[self.key].higher else " ↓"
+        figure = {"IS": "score ", "FID": "FD "}.get(self.name, "")
+        return f"{self.name}{arrow}" + (f" ({figure}by {self.judge})" if self.stands_in and self.judge else "")
+
+    def estimate(self, study: Study, moment: Moment, name: str | None) -> Estimate | None:
+        """The figure of these samples, or of a class of them."""
+        found = None if self.judge is None else moment.judged(study, self.judge)
+        if found is None:
+            return None
+        figures = found[1]["metrics"] if name is None else (found[1].get("per_class") or {}).get(name, {})
+        figure = figures.get(self.key)
+        return None if not figure or figure.get("value") is None else Estimate.of(figure)
+
+
+def sources(study: Study, shown: Sequence[Moment]) -> dict[str, Source]:
+    """A source of every column: Inception, else VGG, else another classifier of ImageNet, else the first judge, and for
+    ResNet score and TV the data set's classifier."""
+    reports = {name: [found[1] for m in shown if (found := m.judged(study, name))] for name in study.judges}
+    reports = {name: mine for name, mine in reports.items() if mine}
+    own = next((name for name, mine in reports.items() if any("shares" in r for r in mine)), None)
+    onlooker = min(reports, key=lambda name: _rank(name, reports[name]), default=None)
+    stands_in = onlooker is not None and not is_inception(onlooker)
+    theirs = reports.get(onlooker or "", [])
+    scores = onlooker != own and any("score" in r["metrics"] for r in theirs)
+    whole = any("fd_all" in r["metrics"] for r in theirs)
+    return {
+        "IS": Source("IS", "score", onlooker if scores else None, stands_in),
+        "ResNet": Source("ResNet", "score", own),
+        "TV": Source("TV", "tv", own),
+        "recall": Source("recall", "recall", onlooker, stands_in),
+        "precision": Source("precision", "precision", onlooker, stands_in),
+        "FID": Source("FID", "fd_all" if whole else "fd", onlooker, stands_in),
+    }
+
+
+def is_inception(judge: str | None) -> bool:
+    """Whether a judge is Inception, whose figures alone are the published ones."""
+    return judge is not None and judge.partition(" ")[0] == "inception"
+
+
+def _rank(name: str, reports: Sequence[Json]) -> int:
+    """How near a judge is to Inception."""
+    ranks = (is_inception(name), name.partition(" ")[0] == "vgg16", isinstance(reports[0].get("classes"), str))
+    return next((place for place, fits in enumerate(ranks) if fits), len(ranks))
+
+
+def notes(study: Study, shown: Sequence[Moment], found: Sequence[Source]) -> str:
+    """Who judged, what FID is taken against, and why a column is empty."""
+    said = []
+    for judge in dict.fromkeys(source.judge for source in found if source.judge):
+        names = [source.name for source in found if source.judge == judge]
+        report = next(told[1] for m in shown if (told := m.judged(study, judge)))
+        known = "" if report.get("accuracy") is None else f" ({100 * report['accuracy']:.1f} % accurate)"
+        said.append(f"{listed(names)} by {judge}{known}{' ⚠ weak judge' if report.get('weak') else ''}.")
+    for source in found:
+        if source.name == "FID" and source.judge:
+            whole = "all training images, as the study took it"
+            fewer = "as many training images as there are samples, where the study took all"
+            said.append(f"FID is against {whole if source.key == 'fd_all' else fewer}.")
+    if any(source.stands_in and source.judge for source in found):
+        said.append("Inception has not judged: what stands in for its figures has no published counterpart.")
+    lacking = {
+        "IS": "classifier of ImageNet",
+        "ResNet": "classifier of the data set",
+        "TV": "classifier of the data set",
+    }
+    for reason in dict.fromkeys(lacking.get(source.name, "judge") for source in found if source.judge is None):
+        names = [s.name for s in found if s.judge is None and lacking.get(s.name, "judge") == reason]
+        said.append(f"{listed(names)}: –, since no {reason} has judged.")
+    return " ".join(said)
