@@ -268,7 +268,7 @@ def artefacts(
     """Evaluations of samples, milestones, Gaussian draws and decoders, and probes, of every encoder.
 
     A quarter of the copier's samples are copies; FD falls by a factor `fall` after the last milestone, which is at
-    an epoch that was kept if `kept`: the 3rd of 10, or where the study is `published` the 50th of 150.
+    an epoch that was kept if `kept`: the 3rd of 10, or where the study is `published` the 50th of 100.
     """
     images = make(Ingest(), store)
     found = []
@@ -279,7 +279,7 @@ def artefacts(
         found.append(make(Evaluate(samples=decoder, reference=images, fd=fd / 2, plain=plain), store))
         found.append(make(Probe(embeddings=embeddings, linear=0.5 + 0.1 * number), store))
         for seed in seeds:
-            end, at = (150.0, 33) if published else (10.0, 30)
+            end, at = (100.0, 50) if published else (10.0, 30)
             trained = Diffuse(
                 latents=latents, conditional=conditional, seed=seed, kept_steps=(at,) if kept else (), epochs=end
             )
