@@ -56,7 +56,7 @@ class Report(Stage):
 
         study = Study(self.artefacts)
         judged, reading = judging.compared(study)
-        shown, first = moments.moments(study, self.epochs), judged[0]
+        shown, first = moments.moments_of(study, self.epochs), judged[0]
         gallery, names = Gallery(study, out, shown), [j.name for j in judged]
         courses = curves.courses(study, names, self.fd_target)
         over_time = {name: moments.rows_over_training(study, shown, name) for name in names}

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from embprobe.errors import UserError
 from embprobe.store import Artefact, Json
 from embprobe.study.facts import same_training
 from embprobe.study.reading import Study
@@ -29,15 +30,17 @@ class Moment:
         return next(((e, report) for e, report in found if report is not None), None)
 
 
-def moments(study: Study, epochs: Sequence[float] = ()) -> list[Moment]:
+def moments_of(study: Study, epochs: Sequence[float] = ()) -> list[Moment]:
     """What was drawn after these epochs, else after those that `diffuse --keep-epochs` kept, then of the finished denoiser.
 
-    In the order of the page; earlier samples count where they are as many as the last and drawn and decoded alike.
+    In the order of the page; earlier samples count where they are as many as the last and drawn and decoded alike. Raises
+    UserError for epochs after which no denoiser drew any.
     """
     evaluations: dict[Artefact, list[Evaluation]] = defaultdict(list)
     for evaluation in study.drawn:
         evaluations[evaluation.source].append(evaluation)
     drawn = [Samples(source) for source in evaluations]
+    _check_drawn(drawn, epochs)
     found: dict[Samples, Moment] = {}
     for last in [samples for samples in drawn if samples.milestone is None]:
         alike = [s for s in drawn if _asked(s, epochs) and len(s) == len(last) and same_training(s, last)]
@@ -45,6 +48,17 @@ def moments(study: Study, epochs: Sequence[float] = ()) -> list[Moment]:
             told = tuple(evaluations[samples.artefact])
             found.setdefault(samples, Moment(samples, told, samples == last))
     return list(found.values())
+
+
+def _check_drawn(drawn: Sequence[Samples], epochs: Sequence[float]) -> None:
+    """Every epoch has samples on the page."""
+    missing = [e for e in epochs if not any(s.denoiser.step_at(e) == (s.milestone or s.denoiser.steps) for s in drawn)]
+    if missing:
+        there = ", ".join(dict.fromkeys(f"{s.epochs:.4g}" for s in sorted(drawn, key=lambda s: s.epochs))) or "none"
+        raise UserError(
+            f"--epochs {missing[0]:g}: none of the samples given were drawn then, only after {there}; draw them with "
+            "`embprobe sample --epoch` and evaluate them, or leave it out"
+        )
 
 
 def _asked(samples: Samples, epochs: Sequence[float]) -> bool:

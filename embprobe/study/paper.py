@@ -12,7 +12,7 @@ from embprobe.study.facts import encoder_label
 from embprobe.study.moments import Moment
 from embprobe.study.published import BY_CLASS, CLASS_COLUMNS, COLUMNS, ENCODERS, FIRST, UNCONDITIONAL
 from embprobe.study.reading import Study
-from embprobe.study.sources import Source, is_inception, notes, sources
+from embprobe.study.sources import FigureSource, is_inception, notes, sources
 from embprobe.study.table import half_width
 from embprobe.study.verdict import listed
 
@@ -56,7 +56,7 @@ def published_tables(study: Study, shown: Sequence[Moment]) -> list[PublishedTab
         epochs = list(dict.fromkeys(_epochs(m) for m in sorted(mine, key=lambda m: m.epochs) if not m.last))
         stages = [[m for m in mine if not m.last and _epochs(m) == then] for then in epochs]
         for place, stage in enumerate([*stages, [m for m in mine if m.last]]):
-            letter = "a" if place == 0 and epochs else "b" if place == len(epochs) else ""
+            letter = "a" if place == 0 and epochs else "b" if place == len(epochs) else ", between"
             if stage:
                 tables.append(_table(study, stage, found, f"Table {number}{letter}"))
     return [*tables, _against(study, shown, found), _against_by_class(study, shown, found)]
@@ -76,7 +76,7 @@ def _epochs(moment: Moment) -> str:
 # ---- Tables 1 and 2
 
 
-def _table(study: Study, stage: Sequence[Moment], found: dict[str, Source], name: str) -> PublishedTable:
+def _table(study: Study, stage: Sequence[Moment], found: dict[str, FigureSource], name: str) -> PublishedTable:
     """A row for each set of samples, or for each class of it."""
     by_class = stage[0].samples.denoiser.conditional
     columns = [found[column] for column in (CLASS_COLUMNS if by_class else COLUMNS)]
@@ -89,7 +89,7 @@ def _table(study: Study, stage: Sequence[Moment], found: dict[str, Source], name
     counts = ", ".join(str(n) for n in sorted({len(m.samples) for m in stage}))
     epochs = listed(sorted({_epochs(m) for m in stage}, key=float))
     drawn = "Class-conditional, each class against its own real images" if by_class else "Unconditional"
-    caption = f"{drawn}; after {epochs} epochs; {counts} samples in all. {notes(study, stage, columns)}"
+    caption = f"{drawn}; after {epochs} epochs; {counts} samples in all. {notes(study, stage, columns, by_class)}"
     if by_class and any(all(c == NOTHING for c in row[2:]) for row in rows):
         caption += " A class with too few samples has no figures."
     headers = ["encoder", *(["class"] if by_class else []), *(column.header for column in columns)]
@@ -103,7 +103,7 @@ def _label(study: Study, moment: Moment) -> str:
     return ", ".join([row.encoder, *how, *([row.seed] if row.seed else [])])
 
 
-def _cell(study: Study, moment: Moment, source: Source, class_name: str | None) -> Cell:
+def _cell(study: Study, moment: Moment, source: FigureSource, class_name: str | None) -> Cell:
     estimate = source.estimate(study, moment, class_name)
     if estimate is None:
         return NOTHING
@@ -114,7 +114,7 @@ def _cell(study: Study, moment: Moment, source: Source, class_name: str | None) 
 # ---- paper against here
 
 
-def _against(study: Study, shown: Sequence[Moment], found: dict[str, Source]) -> PublishedTable:
+def _against(study: Study, shown: Sequence[Moment], found: dict[str, FigureSource]) -> PublishedTable:
     """Table 1: a line of the study's values above one of those found here."""
     rows = []
     for (encoder, last), values in UNCONDITIONAL.items():
@@ -131,7 +131,7 @@ def _against(study: Study, shown: Sequence[Moment], found: dict[str, Source]) ->
     )
 
 
-def _against_by_class(study: Study, shown: Sequence[Moment], found: dict[str, Source]) -> PublishedTable:
+def _against_by_class(study: Study, shown: Sequence[Moment], found: dict[str, FigureSource]) -> PublishedTable:
     """Table 2b: the same for each class."""
     rows = []
     for (encoder, name), values in BY_CLASS.items():
@@ -165,14 +165,14 @@ def _like(shown: Sequence[Moment], encoder: str, *, by_class: bool, last: bool) 
 
 
 def _found(
-    study: Study, here: Moment | None, found: dict[str, Source], columns: Sequence[str], name: str | None = None
+    study: Study, here: Moment | None, found: dict[str, FigureSource], columns: Sequence[str], name: str | None = None
 ) -> list[Cell]:
     """What was found here, where it is the same figure."""
     told = [found[c] for c in columns]
     return [_cell(study, here, s, name) if here and _is_published(s) else NOTHING for s in told]
 
 
-def _is_published(source: Source) -> bool:
+def _is_published(source: FigureSource) -> bool:
     """Whether a figure is what the study gave: Inception's, the data set's classifier's, of manifolds VGG's too."""
     if source.name in OWN or is_inception(source.judge):
         return True
@@ -183,12 +183,15 @@ def _published(value: float) -> Cell:
     return Cell(f"{value:.2f}", sort=value)
 
 
-def _terms(shown: Sequence[Moment], found: dict[str, Source]) -> str:
+def _terms(shown: Sequence[Moment], found: dict[str, FigureSource]) -> str:
     """On what the study's values rest, and why some of those here are missing."""
     said = ["The study: AFHQ, 5 000 samples of 128 px, last after 100 or 150 epochs; encoders are matched by name."]
     there = {names.timm_name(encoder_label(m.samples.embeddings)) for m in shown}
     absent = [word for name, word in ENCODERS.items() if names.timm_name(name) not in there]
     said += [f"Not on this page: {listed(absent)}."] if absent else []
-    other = [s.name for s in found.values() if s.judge and not _is_published(s)]
-    said += [f"Not Inception's here, so left out: {listed(other)}."] if other else []
+    other = [s for s in found.values() if s.judge and not _is_published(s)]
+    if other:
+        said.append(
+            f"{listed([s.name for s in other])} are left out: here they are {other[0].judge}'s, not Inception's."
+        )
     return " ".join(said)

@@ -10,9 +10,11 @@ from embprobe.study.moments import Moment
 from embprobe.study.reading import Study
 from embprobe.study.verdict import listed
 
+LACKING = {"IS": "classifier of ImageNet", "ResNet": "classifier of the data set", "TV": "classifier of the data set"}
+
 
 @dataclass(frozen=True)
-class Source:
+class FigureSource:
     """A column of the published tables: whose figure stands in it, nobody's where it can't be had."""
 
     name: str
@@ -36,7 +38,7 @@ class Source:
         return None if not figure or figure.get("value") is None else Estimate.of(figure)
 
 
-def sources(study: Study, shown: Sequence[Moment]) -> dict[str, Source]:
+def sources(study: Study, shown: Sequence[Moment]) -> dict[str, FigureSource]:
     """A source of every column: Inception, else VGG, else another classifier of ImageNet, else the first judge, and for
     ResNet score and TV the data set's classifier."""
     reports = {name: [found[1] for m in shown if (found := m.judged(study, name))] for name in study.judges}
@@ -48,12 +50,12 @@ def sources(study: Study, shown: Sequence[Moment]) -> dict[str, Source]:
     scores = onlooker != own and any("score" in r["metrics"] for r in theirs)
     whole = any("fd_all" in r["metrics"] for r in theirs)
     return {
-        "IS": Source("IS", "score", onlooker if scores else None, stands_in),
-        "ResNet": Source("ResNet", "score", own),
-        "TV": Source("TV", "tv", own),
-        "recall": Source("recall", "recall", onlooker, stands_in),
-        "precision": Source("precision", "precision", onlooker, stands_in),
-        "FID": Source("FID", "fd_all" if whole else "fd", onlooker, stands_in),
+        "IS": FigureSource("IS", "score", onlooker if scores else None, stands_in),
+        "ResNet": FigureSource("ResNet", "score", own),
+        "TV": FigureSource("TV", "tv", own),
+        "recall": FigureSource("recall", "recall", onlooker, stands_in),
+        "precision": FigureSource("precision", "precision", onlooker, stands_in),
+        "FID": FigureSource("FID", "fd_all" if whole else "fd", onlooker, stands_in),
     }
 
 
@@ -68,27 +70,32 @@ def _rank(name: str, reports: Sequence[Json]) -> int:
     return next((place for place, fits in enumerate(ranks) if fits), len(ranks))
 
 
-def notes(study: Study, shown: Sequence[Moment], found: Sequence[Source]) -> str:
+def notes(study: Study, shown: Sequence[Moment], found: Sequence[FigureSource], by_class: bool) -> str:
     """Who judged, what FID is taken against, and why a column is empty."""
-    said = []
-    for judge in dict.fromkeys(source.judge for source in found if source.judge):
-        names = [source.name for source in found if source.judge == judge]
-        report = next(told[1] for m in shown if (told := m.judged(study, judge)))
-        known = "" if report.get("accuracy") is None else f" ({100 * report['accuracy']:.1f} % accurate)"
-        said.append(f"{listed(names)} by {judge}{known}{' ⚠ weak judge' if report.get('weak') else ''}.")
+    said = [_who(study, shown, judge, found) for judge in dict.fromkeys(s.judge for s in found) if judge]
     for source in found:
         if source.name == "FID" and source.judge:
-            whole = "all training images, as the study took it"
-            fewer = "as many training images as there are samples, where the study took all"
+            of_class = " of the class" if by_class else ""
+            fewer = f"as many training images{of_class} as there are samples, where the study took all"
+            whole = f"all training images{of_class}, as the study took it"
             said.append(f"FID is against {whole if source.key == 'fd_all' else fewer}.")
-    if any(source.stands_in and source.judge for source in found):
-        said.append("Inception has not judged: what stands in for its figures has no published counterpart.")
-    lacking = {
-        "IS": "classifier of ImageNet",
-        "ResNet": "classifier of the data set",
-        "TV": "classifier of the data set",
-    }
-    for reason in dict.fromkeys(lacking.get(source.name, "judge") for source in found if source.judge is None):
-        names = [s.name for s in found if s.judge is None and lacking.get(s.name, "judge") == reason]
+    for reason in dict.fromkeys(LACKING.get(s.name, "judge") for s in found if s.judge is None):
+        names = [s.name for s in found if s.judge is None and LACKING.get(s.name, "judge") == reason]
         said.append(f"{listed(names)}: –, since no {reason} has judged.")
     return " ".join(said)
+
+
+def _who(study: Study, shown: Sequence[Moment], judge: str, found: Sequence[FigureSource]) -> str:
+    """Which figures are this judge's, how far it can be trusted, and whether it stands in for Inception."""
+    mine = [source for source in found if source.judge == judge]
+    reports = [told[1] for m in shown if (told := m.judged(study, judge))]
+    accuracy = next((r["accuracy"] for r in reports if r.get("accuracy") is not None), None)
+    known = "" if accuracy is None else f" ({100 * accuracy:.1f} % accurate)"
+    flags = " ⚠ weak judge" if any(r.get("weak") for r in reports) else ""
+    flags += " ⚠ a probed encoder" if any(r.get("probed") for r in reports) else ""
+    said = f"{listed([source.name for source in mine])} by {judge}{known}{flags}"
+    instead = [source.name for source in mine if source.stands_in]
+    if not instead:
+        return f"{said}."
+    which = "" if len(instead) == len(mine) else f"{listed(instead)} "
+    return f"{said}; {which}in the place of Inception, which has not judged: without a published counterpart."

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from embprobe.errors import UserError
 from embprobe.making import make
 from embprobe.stages.report import Report
 from embprobe.store import Artefact, Store
@@ -143,20 +144,27 @@ def test_grids_after_kept_epochs_and_of_images_from_elsewhere_with_their_nearest
 
 def test_epochs_that_are_asked_for_are_shown_in_place_of_those_kept(place: Store) -> None:
     study = Study(fake_study.artefacts(place, kept=True))
-    assert [m.epochs for m in moments.moments(study)] == [3.0, 10.0] * 3
-    assert [m.epochs for m in moments.moments(study, (1.0,))] == [1.0, 10.0] * 3
-    assert [m.last for m in moments.moments(study, (1.0, 3.0))] == [False, False, True] * 3
+    assert [m.epochs for m in moments.moments_of(study)] == [3.0, 10.0] * 3
+    assert [m.epochs for m in moments.moments_of(study, (1.0,))] == [1.0, 10.0] * 3
+    assert [m.last for m in moments.moments_of(study, (1.0, 3.0))] == [False, False, True] * 3
+
+
+def test_epochs_after_which_nothing_was_drawn_are_told(place: Store) -> None:
+    study = Study(fake_study.artefacts(place))
+    with pytest.raises(UserError, match="--epochs 7: none of the samples given were drawn then, only after 1, 3, 10"):
+        moments.moments_of(study, (3.0, 7.0))
 
 
 def test_without_inception_another_judge_stands_in_and_is_not_set_beside_the_paper(place: Store) -> None:
     given = fake_study.artefacts(place, conditional=False, kept=True, published=True)
     study = Study(given)
-    tables = {t.name: t for t in paper.published_tables(study, moments.moments(study))}
+    tables = {t.name: t for t in paper.published_tables(study, moments.moments_of(study))}
     assert list(tables) == ["Table 1a", "Table 1b", "Paper against here, Table 1", "Paper against here, Table 2b"]
     shown = tables["Table 1b"]
     assert shown.headers[1:] == [
         "IS ↑", "ResNet ↑", "TV ↓", "recall ↑ (by classifier)", "precision ↑ (by classifier)", "FID ↓ (FD by classifier)",
     ]  # fmt: skip
     assert shown.rows[0][1].text == "–" and "IS: –, since no classifier of ImageNet has judged." in shown.caption
+    assert "recall, precision and FID in the place of Inception, which has not judged" in shown.caption
     here = tables["Paper against here, Table 1"].rows[5]
     assert [c.text for c in here[3:]] == ["–", "2.50", "0.050", "–", "–", "–"]
