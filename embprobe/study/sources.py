@@ -75,9 +75,11 @@ def notes(study: Study, shown: Sequence[Moment], found: Sequence[FigureSource], 
     said = [_who(study, shown, judge, found) for judge in dict.fromkeys(s.judge for s in found) if judge]
     for source in found:
         if source.name == "FID" and source.judge:
-            of_class = " of the class" if by_class else ""
-            fewer = f"as many training images{of_class} as there are samples, where the study took all"
-            whole = f"all training images{of_class}, as the study took it"
+            fewer, whole = "as many training images as there are samples", "all training images"
+            if by_class:
+                fewer, whole = f"{fewer} of the class", f"{whole} of the class"
+            else:
+                fewer, whole = f"{fewer}, where the study took all", f"{whole}, as the study took it"
             said.append(f"FID is against {whole if source.key == 'fd_all' else fewer}.")
     for reason in dict.fromkeys(LACKING.get(s.name, "judge") for s in found if s.judge is None):
         names = [s.name for s in found if s.judge is None and LACKING.get(s.name, "judge") == reason]
