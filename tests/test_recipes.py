@@ -26,7 +26,7 @@ AFHQ = {
 SMALL = {
     "demo": DEMO,
     "imagenette64": {k: v for k, v in IMAGENETTE.items() if k != "count"} | {"sampler_steps": 2},
-    "afhq-paper": AFHQ | {"by_class_steps": 3, "keep_epochs": "[1]", "judges": f"[{NETWORK}]"},
+    "afhq-paper": AFHQ | {"by_class_steps": 9, "keep_epochs": "[2.3, 4.6]"},
     "afhq-modern": AFHQ | {"seeds": "[0]", "second_judges": f"[{NETWORK}]"},
 }
 
@@ -67,18 +67,68 @@ def test_a_recipe_tells_its_subject_and_plans_with_its_own_values(
     assert "report" in planned.out and not list(tmp_path.glob("*/*/manifest.json"))
 
 
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small torchvision classifier's weights, in Inception's place."""
+    import torch
+    from torchvision.models import squeezenet1_1
+
+    path = tmp_path_factory.mktemp("weights") / "squeezenet1_1.pth"
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1().state_dict(), path)
+    return path
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
-def test_a_recipe_runs_end_to_end_and_again_at_no_cost(recipe: Path, faces: Path, shell: Shell, tmp_path: Path) -> None:
+def test_a_recipe_runs_end_to_end_and_again_at_no_cost(
+    recipe: Path, faces: Path, classifier: Path, shell: Shell, tmp_path: Path
+) -> None:
     line = ["run", recipe.stem, "--store", tmp_path, *given(recipe, faces), *words(SMALL[recipe.stem])]
+    line += ["--set", f"judges=[{classifier}]"] if recipe.stem == "afhq-paper" else []
     made = shell(*line)
     assert made.code == 0, made.err
     report = report_of(tmp_path, made.out)
     assert (report.path / "report.html").stat().st_size > 10_000
+    if recipe.stem == "afhq-paper":
+        has_the_papers_tables_and_figures(report)
     again = shell(*line)
     assert (again.code, again.out) == (0, made.out)
     assert "diffusing" in made.err and "diffusing" not in again.err
     planned = shell("plan", *line[1:])
     assert "0 to make" in planned.out
+
+
+def has_the_papers_tables_and_figures(report: Artefact) -> None:
+    """Tables 1 and 2 after every kept epoch, the paper's values to be filled up, curves by both judges, grids."""
+    tables = {t["name"]: t for t in report.read_json("table.json")["published"]}
+    by = " (by squeezenet1_1)"
+    columns = ["IS ↑ (score by squeezenet1_1)", "ResNet ↑", "TV ↓", f"recall ↑{by}", f"precision ↑{by}"]
+    columns.append("FID ↓ (FD by squeezenet1_1)")
+    stages = {"1a": "2.29", "1, between": "4.57", "1b": "6.86", "2a": "2.29", "2, between": "4.57", "2b": "5.14"}
+    against = ["Paper against here, Table 1", "Paper against here, Table 2b"]
+    assert list(tables) == [*(f"Table {name}" for name in stages), *against]
+    for name, epochs in stages.items():
+        table = tables[f"Table {name}"]
+        assert f"after {epochs} epochs; 24 samples" in table["caption"]
+        assert "FID is against all training images" in table["caption"]
+        assert all(None not in line for line in table["values"])
+    assert tables["Table 1a"]["headers"] == ["encoder", *columns]
+    assert [row[0] for row in tables["Table 1b"]["rows"]] == [NETWORK, OTHER]
+    assert tables["Table 2a"]["headers"] == ["encoder", "class", columns[0], columns[4], columns[3], columns[5]]
+    assert [row[:2] for row in tables["Table 2b"]["rows"]] == [
+        [e, c] for e in (NETWORK, OTHER) for c in ("cat", "dog", "wild")
+    ]
+    lines = tables[against[0]]["rows"]
+    assert [line[2] for line in lines] == ["paper", "here"] * 4 and lines[1][3:] == ["–"] * 6
+    figures = {p.name for p in (report.path / "figures").iterdir()}
+    keys = ("fd", "fd_all", "kid", "score", "tv", "precision", "recall")
+    assert figures >= {f"curve-{key}.svg" for key in keys}
+    assert figures >= {f"curve-squeezenet1-1-{key}.svg" for key in keys if key != "tv"}
+    assert len([name for name in figures if name.startswith("samples-")]) == 12
+    page = (report.path / "report.html").read_text()
+    assert all(f"{NETWORK}, by class, after {epochs} epochs" in page for epochs in ("2.29", "4.57", "5.14"))
+    rows = report.read_json("table.json")["over_training"]["squeezenet1_1"]
+    assert [round(row["epochs"], 2) for row in rows[:3]] == [2.29, 4.57, 6.86] and len(rows) == 12
 
 
 def test_the_papers_recipe_judges_at_every_kept_epoch_by_all_judges_inception_among_them(faces: Path) -> None:

@@ -145,7 +145,7 @@ def _weights_file(path: Path) -> Judge:
             network = network.to_empty(device="cpu")
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
             judged = partial(classifier_features, network.eval(), size=(224, 224))
-            return Judge(name, judged, network, facts={"file": path.name, "classes": "ImageNet's"})
+            return Judge(name, judged, network, facts={"file": path.name, "learned": "ImageNet's classes"})
     raise UserError(f"{path} fits none of torchvision's classifiers; give another file with --judges")
 
 

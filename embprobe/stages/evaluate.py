@@ -7,9 +7,10 @@ from embprobe import console
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
 from embprobe.stages.classify import Classify
-from embprobe.stages.features import HELD_OUT, JUDGES, judge_name, split_of
+from embprobe.stages.features import JUDGES, judge_name
 from embprobe.stages.measure import Measure
 from embprobe.store import Artefact, Json
+from embprobe.views import HELD_OUT, split_of
 
 
 @dataclass(frozen=True, kw_only=True)

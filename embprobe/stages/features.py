@@ -9,7 +9,7 @@ from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
 from embprobe.store import Artefact, Json
-from embprobe.views import Images
+from embprobe.views import HELD_OUT, split_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 BATCH = 128  # images a forward pass; decides, since a network's rounding depends on it
 CHUNK_ROWS = 1024
-HELD_OUT = "split that is held out: val, test, or auto, which is test where the data set has one, else val"
 JUDGES = "a classify artefact, inception, a classifier's weights file or an encoder"
 
 
@@ -101,11 +100,6 @@ class Featurize(Stage):
             for what, width in zip(("features", "probabilities"), widths, strict=False)
         ]
         fill(arrays, chosen.read, outputs, batch=BATCH, label=f"judging {name.replace('_', ' ')}")
-
-
-def split_of(images: Artefact, wanted: str) -> str:
-    """The split that is meant, as soon as the data set is there. Raises UserError where it holds nothing."""
-    return Images(images).measured_split(wanted) if images.stage == "ingest" and images.complete else wanted
 
 
 def is_encoder(judge: Artefact | str | None) -> bool:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
-from embprobe.stages.features import HELD_OUT, JUDGES, Featurize, is_encoder, judge_name, split_of
+from embprobe.stages.features import JUDGES, Featurize, is_encoder, judge_name
 from embprobe.store import Artefact, Json
-from embprobe.views import Features, Images, Samples, image_size
+from embprobe.views import HELD_OUT, Features, Images, Samples, image_size, split_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 from embprobe.errors import UserError
 from embprobe.stage import Stage, option
-from embprobe.stages.features import HELD_OUT, split_of
 from embprobe.store import Artefact, Json
-from embprobe.views import Embeddings
+from embprobe.views import HELD_OUT, Embeddings, split_of
 
 if TYPE_CHECKING:
     from embprobe.evaluation.readers import ProbeRows

@@ -9,8 +9,10 @@ from embprobe.store import Artefact, Json
 
 if TYPE_CHECKING:
     from embprobe.study import Study
-    from embprobe.study.curves import Point
+    from embprobe.study.curves import Course
     from embprobe.study.judging import JudgeReport
+    from embprobe.study.paper import PublishedTable
+    from embprobe.study.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,17 @@ class Report(Stage):
     artefacts: tuple[Artefact, ...] = option("evaluate and probe artefacts (others add their part)", positional=True)
     title: str = option("the page's heading", "What the encoders keep")
     fd_target: float | None = option(
-        "epochs until FD falls to this are told; else to the worst last FD of the rows", None, above=0
+        "epochs until the first judge's FD falls to this are told; else to the worst last FD of the rows", None, above=0
+    )
+    epochs: tuple[float, ...] = option(
+        "tables and samples after these epochs too, with commas between, where as many were drawn then as at the end; left "
+        "out: those that diffuse --keep-epochs kept",
+        (),
+        above=0,
+        later=True,
+    )
+    published: bool = option(
+        "also the tables of the published comparison, and its values beside those found here", False, later=True
     )
     latex: bool = option("also write the tables as tables.tex, for booktabs", False)
     device: str = option("taken as by every stage; a report needs none", "auto", runtime=True)
@@ -36,25 +48,24 @@ class Report(Stage):
             raise UserError("report needs at least one evaluate or probe artefact; `embprobe ls` lists what is there")
 
     def run(self, out: Artefact) -> None:
-        from embprobe.metrics.table import METRICS
         from embprobe.page import html
         from embprobe.page.html import Section
-        from embprobe.study import Study, curves, judging, latex, provenance, sections
+        from embprobe.study import Study, curves, judging, latex, moments, paper, provenance, sections, training
         from embprobe.study.gallery import Gallery
         from embprobe.study.table import csv_text
 
         study = Study(self.artefacts)
         judged, reading = judging.compared(study)
-        gallery, first = Gallery(study, out), judged[0]
-        series = {key: curves.points(study, first.name, key) for key in [m.key for m in METRICS if m.over_training]}
-        areas = curves.curve_summary(series, self.fd_target)
+        shown, first = moments.moments_of(study, self.epochs), judged[0]
+        gallery, names = Gallery(study, out, shown), [j.name for j in judged]
+        courses = curves.courses(study, names, self.fd_target)
+        over_time = {name: moments.rows_over_training(study, shown, name) for name in names}
+        published = paper.published_tables(study, shown) if self.published else []
         parts = [
             Section("The answer", sections.answer_section(study, judged, reading)),
             Section("Comparison", sections.comparison(judged, reading)),
-            Section(
-                "Curves over training",
-                sections.curve_charts(first, series, out) + sections.curve_table(first, series, areas),
-            ),
+            Section("The published tables", paper.published_section(published)),
+            Section("Curves over training", training.over_training(judged, courses, over_time, out)),
             Section("Samples", gallery.samples()),
             Section("Reconstructions by step", gallery.reconstructions()),
             Section("What the embeddings keep", sections.factors(study, out)),
@@ -64,9 +75,11 @@ class Report(Stage):
         ]
         tables = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
         out.write_bytes("table.csv", csv_text(tables).encode())
-        out.write_json("table.json", table_json(study, judged, reading, series, areas))
+        if any(over_time.values()):
+            out.write_bytes("over-training.csv", csv_text(over_time).encode())
+        out.write_json("table.json", table_json(study, judged, reading, courses, over_time, published))
         if self.latex:
-            out.write_bytes("tables.tex", latex.tables(judged, reading).encode())
+            out.write_bytes("tables.tex", latex.tables(judged, reading, over_time, published).encode())
         out.write_bytes("report.html", html.page(self.title, sections.lead(study), parts).encode())
         said = [str(s) for _, sentences in judging.answers(judged, reading) for s in sentences]
         out.note(page="report.html", systems=[r.label for r in first.rows if not r.is_floor], answer=said)
@@ -76,22 +89,16 @@ def table_json(
     study: "Study",
     judged: "list[JudgeReport]",
     reading: "JudgeReport",
-    series: "dict[str, dict[str, list[Point]]]",
-    areas: Json,
+    courses: "dict[str, Course]",
+    over_time: "dict[str, list[Row]]",
+    published: "list[PublishedTable]",
 ) -> Json:
-    """Everything the page says in figures, for machines; `headers` and `rows` are the first judge's table as text."""
+    """Everything the page says in figures, for machines; `headers`, `rows` and `curves` are the first judge's."""
     from embprobe.study import cautions, judging
     from embprobe.study.table import Table, merged
 
     table = Table(merged(judged[0].rows, reading.rows), judged[0].leaders)
     answers = judging.answers(judged, reading)
-    points = {
-        key: {
-            name: [[p.epochs, p.estimate.value, p.estimate.low, p.estimate.high, p.count] for p in line]
-            for name, line in lines.items()
-        }
-        for key, lines in series.items()
-    }
     return {
         "headers": table.headers,
         "rows": table.plain,
@@ -106,5 +113,7 @@ def table_json(
             for how, found in j.differences.items()
             for d in found
         ],
-        "curves": {**areas, "points": points},
+        "curves": courses[judged[0].name].json() | {"judges": {name: c.json() for name, c in courses.items()}},
+        "over_training": {name: [r.json() for r in rows] for name, rows in over_time.items()},
+        "published": [table.json() for table in published],
     }

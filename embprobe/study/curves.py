@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRICS
 from embprobe.store import Json
 from embprobe.study.reading import Study
 
@@ -57,6 +58,34 @@ def epochs_until(line: Line, target: float) -> float | None:
 
 
 # ---- of a study
+
+
+@dataclass(frozen=True)
+class Course:
+    """A judge's figures over training, by metric and row, and what they come to."""
+
+    series: Mapping[str, Mapping[str, Sequence[Point]]]
+    summary: dict[str, Json]
+
+    def json(self) -> dict[str, Json]:
+        """Areas, epochs until the target, and every point: epochs, value, ends of the interval, samples."""
+        told: Json = {
+            key: {
+                name: [[p.epochs, p.estimate.value, p.estimate.low, p.estimate.high, p.count] for p in line]
+                for name, line in lines.items()
+            }
+            for key, lines in self.series.items()
+        }
+        return {**self.summary, "points": told}
+
+
+def courses(study: Study, judges: Sequence[str], target: float | None) -> dict[str, Course]:
+    """The course of every judge's figures; the target is the first judge's."""
+    found = {}
+    for number, judge in enumerate(judges):
+        series = {m.key: points(study, judge, m.key) for m in METRICS if m.over_training}
+        found[judge] = Course(series, curve_summary(series, None if number else target))
+    return found
 
 
 def points(study: Study, judge: str, key: str) -> dict[str, list[Point]]:

@@ -1,11 +1,15 @@
 """The pictures of a study: samples, reconstructions by step, and samples beside the training images they resemble."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from embprobe.page import html
 from embprobe.page.pictures import grid, png, webp
 from embprobe.store import Array, Artefact, Json
+from embprobe.study.facts import same_training
+from embprobe.study.moments import Moment
 from embprobe.study.reading import SPACES, Study
+from embprobe.study.training import file_name
 from embprobe.views import Decoder, Evaluation, Images
 
 if TYPE_CHECKING:
@@ -14,28 +18,41 @@ if TYPE_CHECKING:
 ACROSS = 8
 ROWS = 8
 CLASSES = 10  # shown at most
+MOMENTS = 4  # before the end, shown at most of a denoiser
 NOTHING: tuple[str, ...] = ()
 
 
 class Gallery:
     """The page's pictures; each is also written as a PNG file of its own."""
 
-    def __init__(self, study: Study, out: Artefact) -> None:
-        self.study, self.out = study, out
+    def __init__(self, study: Study, out: Artefact, moments: Sequence[Moment] = ()) -> None:
+        self.study, self.out, self.moments = study, out, moments
 
     def keep(
         self, name: str, images_NHWC: "np.ndarray", caption: str, beside: tuple[str, ...] = (), across: int = ACROSS
     ) -> str:
         """Writes a sheet as PNG and returns its place in the page."""
         sheet = grid(images_NHWC, across)
-        safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in name).strip("-")
-        self.out.write_bytes(f"figures/{safe}.png", png(sheet))
+        self.out.write_bytes(f"figures/{file_name(name)}.png", png(sheet))
         data, size = webp(sheet, across)
         return html.picture(data, caption, beside, size)
 
     def shown(self) -> list[Evaluation]:
-        """The first evaluation of each set of samples."""
-        return list({e.source: e for e in reversed(self.study.final)}.values())[::-1]
+        """The first evaluation of each set of samples of a finished denoiser, and of images from elsewhere."""
+        every = [*self.study.final, *self.study.foreign]
+        return list({e.source: e for e in reversed(every)}.values())[::-1]
+
+    def earlier(self, evaluation: Evaluation) -> list[Evaluation]:
+        """Of the same denoiser after the epochs that were kept, the first and the last of them where there are many."""
+        if evaluation.is_foreign:
+            return []
+        mine = [m for m in self.moments if not m.last and same_training(m.samples, evaluation.samples)]
+        return [m.evaluations[0] for m in (mine if len(mine) <= MOMENTS else [*mine[: MOMENTS - 1], mine[-1]])]
+
+    def caption(self, evaluation: Evaluation, staged: bool) -> str:
+        """What samples are called; after how many epochs, where some were drawn earlier."""
+        epochs = f", after {evaluation.samples.epochs:.3g} epochs" if staged else ""
+        return self.study.name(evaluation) + epochs
 
     def samples(self) -> str:
         """A grid of each set of samples, a class each row where classes were asked for, and one of real images."""
@@ -43,22 +60,25 @@ class Gallery:
 
         sheets = ""
         by_class = False
-        for evaluation in self.shown():
-            samples = evaluation.samples
-            images, label, caption = samples.array, samples.labels, self.study.name(evaluation)
-            rows, beside = np.arange(min(ACROSS * ROWS, len(images))), NOTHING
-            if label is not None and len(set(label)) > 1:
-                rows, beside = class_rows(label, samples.classes)
-                by_class = True
-            sheets += self.keep(f"samples-{caption[:40]}-{evaluation.short}", pictures(images, rows), caption, beside)
-        words = html.text("Beside a row: the class asked for.") if by_class else ""
+        for last in self.shown():
+            earlier = self.earlier(last)
+            for evaluation in (*earlier, last):
+                images, label = evaluation.shown.array, evaluation.shown.labels
+                rows, beside = np.arange(min(ACROSS * ROWS, len(images))), NOTHING
+                if label is not None and len(set(label)) > 1:
+                    rows, beside = class_rows(label, evaluation.shown.classes)
+                    by_class = True
+                name = f"samples-{self.study.name(evaluation)[:40]}-{evaluation.short}"
+                caption = self.caption(evaluation, bool(earlier))
+                sheets += self.keep(name, pictures(images, rows), caption, beside)
+        words = html.text("Beside a row: the class asked for, or for images from elsewhere theirs.") if by_class else ""
         return words + html.row(sheets + self.real(by_class)) if sheets else ""
 
     def real(self, by_class: bool) -> str:
         """Real training images, by class if the samples are."""
         import numpy as np
 
-        for images in [Images(a) for a in self.study.all if a.stage == "ingest"][:1]:
+        for images in [e.reference for e in self.shown()][:1]:
             shuffled = np.random.default_rng(0).permutation(images.train)
             rows, beside = np.sort(shuffled[: ACROSS * ROWS]), NOTHING
             if by_class and images.labels is not None:
@@ -67,15 +87,16 @@ class Gallery:
             return self.keep("real", self.sized(images, rows), "real training images", beside)
         return ""
 
-    def sized(self, images: Images, rows: "np.ndarray") -> "np.ndarray":
-        """Real images at the size of the samples."""
+    def sized(self, images: Images, rows: "np.ndarray", beside: Array | None = None) -> "np.ndarray":
+        """Real images at the size of those that they stand beside, else of the page's first samples."""
         real = pictures(images.array, rows)
-        sizes = [e.samples.array.shape[1:3] for e in self.study.final] or [real.shape[1:3]]
-        if real.shape[1:3] == sizes[0]:
+        shapes = [beside.shape] if beside is not None else [e.shown.array.shape for e in self.shown()]
+        height, width = (*shapes, (0, *real.shape[1:3]))[0][1:3]
+        if real.shape[1:3] == (height, width):
             return real
         from embprobe.pixels import resized  # heavy
 
-        return resized(real, (sizes[0][0], sizes[0][1]))
+        return resized(real, (height, width))
 
     def reconstructions(self) -> str:
         """For each decoder: the same held-out images after some steps, the originals last."""
@@ -107,7 +128,7 @@ class Gallery:
         """The pairs that are nearest for what held-out images would lead one to expect."""
         import numpy as np
 
-        pairs, samples = (test.get("worst") or [])[:ACROSS], evaluation.samples
+        pairs, samples = (test.get("worst") or [])[:ACROSS], evaluation.shown
         if not pairs:
             return ""
         mine, theirs = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
@@ -116,7 +137,7 @@ class Gallery:
             f"{self.study.name(evaluation)}, {SPACES.get(space, space)}: nearest training image below; its distance over that of "
             f"the nearest held-out or the fifth nearest training image, whichever is nearer: {ratios}"
         )
-        sheet = np.concatenate([samples.array.take(mine), self.sized(evaluation.reference, theirs)])
+        sheet = np.concatenate([samples.array.take(mine), self.sized(evaluation.reference, theirs, samples.array)])
         return self.keep(
             f"copies-{space}-{evaluation.short}", sheet, caption, ("sample", "training"), across=len(pairs)
         )

@@ -1,11 +1,14 @@
 """The tables of a study in LaTeX, for booktabs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from embprobe.console import visible
 from embprobe.page.html import Cell
 from embprobe.study.cautions import pvalue
 from embprobe.study.judging import JudgeReport
+from embprobe.study.paper import PublishedTable
+from embprobe.study.rows import Row
 from embprobe.study.table import Table
 
 WIDE = 6  # columns of figures beside each other
@@ -23,13 +26,20 @@ def escaped(text: str) -> str:
     return "".join(SIGNS.get(c, c) for c in visible(text))
 
 
-def tables(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
-    """Figures with ± and the best in bold, floors, and differences: one table float after the other."""
-    parts = ["% \\usepackage{booktabs}"]
+def tables(
+    judged: Sequence[JudgeReport],
+    reading: JudgeReport,
+    over_time: Mapping[str, Sequence[Row]],
+    published: Sequence[PublishedTable],
+) -> str:
+    """Figures with ± and the best in bold, floors, differences, rows over training, published tables: float after float."""
+    parts = ["% \\usepackage{booktabs}", *(published_float(table) for table in published)]
     for judge in judged:
         said = f"{judge.caption}. {INTERVALS} Bold: ahead of every other row drawn the same way, corrected; italic: floors."
         parts += floats(judge, said)
         parts += difference_floats(judge)
+        then = replace(judge, rows=over_time.get(judge.name, ()), differences={})
+        parts += floats(then, f"After the epochs that were kept, and at the end. {judge.caption}. {INTERVALS}")
     parts += floats(reading, f"{reading.caption}. {INTERVALS}") + difference_floats(reading)
     return "\n\n".join(parts) + "\n"
 
@@ -43,7 +53,7 @@ def floats(judge: JudgeReport, caption: str) -> list[str]:
         shown = [r for r in judge.rows if any(k in r.values for k in keys)]
         table = Table(shown, judge.leaders)
         places = [i for i, c in enumerate(table.columns) if c.key in keys]
-        first = 2 if table.counted else 1
+        first = table.before
         lines = [" & ".join(escaped(h) for h in table.headers[:first] + [table.columns[i].header for i in places])]
         lines[0] += r" \\ \midrule"
         for number, cells in enumerate(table.cells):
@@ -52,6 +62,14 @@ def floats(judge: JudgeReport, caption: str) -> list[str]:
             lines.append(f"{rule}{' & '.join(words)} \\\\")
         parts.append(_float("l" + "r" * (first - 1 + len(places)), lines, caption))
     return parts
+
+
+def published_float(table: PublishedTable) -> str:
+    """A table of the published comparison."""
+    lines = [rf"{' & '.join(escaped(h) for h in table.headers)} \\ \midrule"]
+    lines += [f"{' & '.join(_cell(cell, False) for cell in row)} \\\\" for row in table.rows]
+    words = len(table.headers) - table.figures
+    return _float("l" * words + "r" * table.figures, lines, table.title)
 
 
 def difference_floats(judge: JudgeReport) -> list[str]:

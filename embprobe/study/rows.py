@@ -22,6 +22,7 @@ class Row:
     training: str = ""  # which training: the seeds of VAE and denoiser
     decoding: str = ""  # which decoder: its seed
     count: int | None = None
+    epochs: float | None = None  # of training, in tables over training
     control: bool = False  # pixels or an untrained network
     reference: str | None = None  # digest of the real images it was measured against
     weak: bool = False  # the judge is below 90 % accurate
@@ -37,7 +38,7 @@ class Row:
         return self.kind in ("real", "reconstructions")
 
     def json(self) -> dict[str, Json]:
-        facts = {k: getattr(self, k) for k in ("label", "encoder", "how", "seed", "kind", "count", "control")}
+        facts = {k: getattr(self, k) for k in ("label", "encoder", "how", "seed", "kind", "count", "epochs", "control")}
         facts |= {"floor": self.is_floor, "reference": self.reference, "weak": self.weak, "probed": self.probed}
         facts |= {"unusable": list(self.unusable)}
         return facts | {"values": {k: shown(v) for k, v in self.values.items()}}

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.table import METRIC, METRICS, Metric
 from embprobe.page import html
-from embprobe.page.charts import bars, curves, svg_file
+from embprobe.page.charts import bars, svg_file
 from embprobe.page.html import Cell, markup
 from embprobe.store import Artefact, Json
 from embprobe.study import cautions, judging
-from embprobe.study.curves import Point
 from embprobe.study.judging import JudgeReport
 from embprobe.study.reading import SPACES, Study
 from embprobe.study.table import Table, csv_text, half_width
@@ -97,47 +96,6 @@ def protocol(judged: Sequence[JudgeReport]) -> str:
     facts = {str(k): v for j in judged for p in j.protocols for k, v in p.items()}
     words = "".join(f"<dt>{markup(k)}</dt><dd>{markup(_words(v))}</dd>" for k, v in facts.items())
     return f"<dl>{words}</dl>" if words else ""
-
-
-# ---- curves
-
-
-def curve_charts(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], out: Artefact) -> str:
-    """A chart of each figure over training."""
-    charts = ""
-    for key, lines in series.items():
-        drawn = {
-            name: [(p.epochs, p.estimate.value, p.estimate.low, p.estimate.high) for p in line]
-            for name, line in lines.items()
-        }
-        chart = curves(drawn, "epochs (images seen ÷ training images)", METRIC[key].name)
-        if chart:
-            out.write_bytes(f"figures/curve-{key}.svg", svg_file(chart))
-            charts += chart
-    return (html.text(judge.caption) + html.row(charts, large=True)) if charts else ""
-
-
-def curve_table(judge: JudgeReport, series: dict[str, dict[str, list[Point]]], summary: dict[str, Json]) -> str:
-    """Areas and epochs until the target, and a word on points of different counts."""
-    if not summary["rows"]:
-        return ""
-    keys = [k for k, span in summary["spans"].items() if span]
-    headers = ["encoder", *(f"mean {METRIC[k].header}" for k in keys)]
-    headers += [f"epochs until FD ≤ {summary['target']:.1f}"] if summary["target"] is not None else []
-    rows = []
-    for name, mine in summary["rows"].items():
-        line = [Cell(name), *(_number(METRIC[k], mine.get(f"{k}_area")) for k in keys)]
-        if summary["target"] is not None:
-            until = mine.get("epochs_until")
-            line.append(Cell("not reached") if until is None else Cell(f"{until:.2f}", sort=until))
-        rows.append(line)
-    words = "Mean over log epochs (trapezoid), over the range that all rows share; a line between milestones."
-    counts = {p.count for lines in series.values() for line in lines.values() for p in line}
-    if len(counts) > 1:
-        words += (
-            f" Points have {min(counts)} to {max(counts)} samples, and FD, precision and recall depend on that number."
-        )
-    return html.table(headers, rows, caption=f"Areas under the curves. {judge.caption}") + html.text(words)
 
 
 # ---- classes
@@ -266,10 +224,6 @@ def _floored(column: Metric, json: Json) -> Cell:
     estimate = Estimate.of(json)
     floor = "" if estimate.floor is None else f" ({column.text(estimate.floor.value)})"
     return Cell(column.text(estimate.value), f"{half_width(column, estimate.ends)}{floor}".strip(), sort=estimate.value)
-
-
-def _number(column: Metric, value: float | None) -> Cell:
-    return Cell("–") if value is None else Cell(column.text(value), sort=value)
 
 
 def _words(value: Json) -> str:

@@ -22,10 +22,17 @@ class Table:
         self.rows, self.leaders = list(rows), leaders or {}
         self.columns = [c for c in METRICS if any(c.key in row.values for row in rows)]
         self.counted = any(r.count is not None for r in rows)
+        self.timed = any(r.epochs is not None for r in rows)
 
     @property
     def headers(self) -> list[str]:
-        return ["encoder", *(["n"] if self.counted else []), *(c.header for c in self.columns)]
+        told = [*(["epochs"] if self.timed else []), *(["n"] if self.counted else [])]
+        return ["encoder", *told, *(c.header for c in self.columns)]
+
+    @property
+    def before(self) -> int:
+        """How many columns stand before the figures."""
+        return 1 + self.timed + self.counted
 
     @cached_property
     def cells(self) -> list[list[Cell]]:
@@ -34,7 +41,8 @@ class Table:
         for row in self.rows:
             flag = " ⚠ judged by itself" if row.probed else ""
             count = Cell("" if row.count is None else str(row.count), sort=row.count)
-            line = [Cell(row.label, flag), *([count] if self.counted else [])]
+            epochs = Cell("" if row.epochs is None else f"{row.epochs:.3g}", sort=row.epochs)
+            line = [Cell(row.label, flag), *([epochs] if self.timed else []), *([count] if self.counted else [])]
             lines.append(line + [self.cell(row, column) for column in self.columns])
         return lines
 
@@ -84,7 +92,7 @@ def csv_text(tables: Mapping[str, Sequence[Row]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     columns = [c for c in METRICS if any(c.key in r.values for rows in tables.values() for r in rows)]
-    facts = ["judge", "weak_judge", "judged_by_itself", "encoder", "n", "kind", "floor", "drawn", "seed"]
+    facts = ["judge", "weak_judge", "judged_by_itself", "encoder", "n", "epochs", "kind", "floor", "drawn", "seed"]
     doubtful = {c.key for c in columns if any(not _reliable(r, c.key) for rows in tables.values() for r in rows)}
     ends = {c.key: ("", "_low", "_high", *(["_reliable"] if c.key in doubtful else [])) for c in columns}
     writer.writerow([*facts, *(f"{c.key}{end}" for c in columns for end in ends[c.key])])
@@ -95,7 +103,7 @@ def csv_text(tables: Mapping[str, Sequence[Row]]) -> str:
                 figure = row.values.get(column.key)
                 every = [None] * 4 if figure is None else [figure.value, figure.low, figure.high, figure.reliable]
                 values += every[: len(ends[column.key])]
-            facts_of_row = [row.weak, row.probed, harmless(row.label), row.count, row.kind, row.is_floor]
+            facts_of_row = [row.weak, row.probed, harmless(row.label), row.count, row.epochs, row.kind, row.is_floor]
             writer.writerow([harmless(judge), *facts_of_row, harmless(row.how), harmless(row.seed), *values])
     return buffer.getvalue()
 

@@ -2,13 +2,14 @@
 
 from embprobe.views.evaluations import Evaluation, Probing
 from embprobe.views.features import Features
-from embprobe.views.images import Images
+from embprobe.views.images import HELD_OUT, Images, split_of
 from embprobe.views.latents import Embeddings, Latents, Learned, Scale
 from embprobe.views.milestones import log_spaced, step_at
 from embprobe.views.samples import Decoder, Denoiser, Samples
 from embprobe.views.view import View, blocks, evenly, image_size, seeded_subset
 
 __all__ = [
+    "HELD_OUT",
     "Decoder",
     "Denoiser",
     "Embeddings",
@@ -26,5 +27,6 @@ __all__ = [
     "image_size",
     "log_spaced",
     "seeded_subset",
+    "split_of",
     "step_at",
 ]

@@ -30,6 +30,11 @@ class Evaluation(View):
         return Decoder(self.source)
 
     @property
+    def shown(self) -> Samples | Images:
+        """The samples, or the images from elsewhere, with their labels and classes. Raises UserError for a decoder's."""
+        return Images(self.source) if self.source.stage == "ingest" else self.samples
+
+    @property
     def is_foreign(self) -> bool:
         """Whether its images were made elsewhere: a data set in the place of samples, other than the reference."""
         return self.source.stage == "ingest" and self.source != self.reference.artefact

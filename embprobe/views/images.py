@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 from embprobe.data.names import SPLITS
 from embprobe.errors import UserError
-from embprobe.store import Array, Json
+from embprobe.store import Array, Artefact, Json
 from embprobe.views.view import View
 
 if TYPE_CHECKING:
     import numpy as np
+
+HELD_OUT = "split that is held out: val, test, or auto, which is test where the data set has one, else val"
 
 
 class Images(View):
@@ -112,3 +114,8 @@ class Images(View):
         keys, labels = self.keys, np.zeros(len(self), np.int32) if self.labels is None else self.labels
         order = stratified_order([keys[i] for i in train], [int(labels[i]) for i in train], seed, "train images")
         return np.sort(train[np.array(order[:limit])])
+
+
+def split_of(images: Artefact, wanted: str) -> str:
+    """The split of a data set that is meant, as soon as it is there. Raises UserError where it holds nothing."""
+    return Images(images).measured_split(wanted) if images.stage == "ingest" and images.complete else wanted

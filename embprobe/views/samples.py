@@ -58,7 +58,12 @@ class Denoiser(View):
     @property
     def milestones(self) -> tuple[int, ...]:
         """The steps whose weights are kept: log-spaced, and those at epochs that were asked for."""
-        return tuple(sorted({*log_spaced(self.steps), *self.artefact.spec.get("kept_steps", [])}))
+        return tuple(sorted({*log_spaced(self.steps), *self.kept}))
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The steps whose weights are kept because epochs were asked for."""
+        return tuple(self.artefact.spec.get("kept_steps", []))
 
     def step_at(self, epoch: float) -> int:
         """The step nearest to an epoch."""

@@ -10,6 +10,7 @@ import pytest
 from embprobe.errors import UserError
 from embprobe.making import make
 from embprobe.stages.evaluate import Evaluate
+from embprobe.stages.ingest import Ingest
 from embprobe.stages.probe import Probe
 from embprobe.stages.report import Report
 from embprobe.store import Artefact, Store
@@ -185,3 +186,14 @@ def test_real_artefacts_make_a_page(zoo: Zoo, place: Store, tmp_path: Path) -> N
     rows = list(csv.DictReader((made.path / "table.csv").open()))
     assert float(rows[0]["fd"]) == metrics.read_json("metrics.json")["judges"][0]["metrics"]["fd"]["value"]
     assert list((made.path / "figures").glob("samples*.png"))
+
+
+def test_real_images_from_elsewhere_have_a_row_a_grid_and_their_nearest_training_images(
+    zoo: Zoo, place: Store, tmp_path: Path
+) -> None:
+    theirs = make(Ingest(source=tiny.flat_folder(tmp_path / "theirs", 12), size=16), place)
+    judged = Evaluate(samples=theirs, reference=zoo["images"], judges=(tiny.ENCODER,), k=2, device="cpu")
+    made = make(Report(artefacts=(make(judged, place),)), place)
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text(made))
+    assert captions[:2] == ["theirs, from elsewhere", "real training images"]
+    assert any(c.startswith("theirs, from elsewhere, pixels: nearest training image below") for c in captions)

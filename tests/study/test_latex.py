@@ -24,7 +24,7 @@ def judge(name: str, accuracy: float | None) -> JudgeReport:
 
 
 def test_latex_is_escaped_and_says_judge_and_intervals() -> None:
-    text = latex.tables([judge("net_1", 0.5)], JudgeReport(READERS, None, (), (), (), (), {}))
+    text = latex.tables([judge("net_1", 0.5)], JudgeReport(READERS, None, (), (), (), (), {}), {}, [])
     assert r"100\%\_\textbackslash{}x\{{[}\&" in text and r"net\_1, 50.0 \% accurate" in text
     assert r"\textbf{10.2} {\small $\pm$1.2}" in text and r"\textit{1.0}" in text and "weak judge" in text
     assert "FD $\\downarrow$" in text and "first $-$ second" in text
@@ -32,7 +32,7 @@ def test_latex_is_escaped_and_says_judge_and_intervals() -> None:
 
 
 def test_every_line_has_as_many_cells_as_its_table_has_columns() -> None:
-    text = latex.tables([judge("net", None)], JudgeReport(READERS, None, (), (), (), (), {}))
+    text = latex.tables([judge("net", None)], JudgeReport(READERS, None, (), (), (), (), {}), {}, [])
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\toprule") == 2
     for columns, body in re.findall(r"\\begin{tabular}{(\w+)}\n(.*?)\\bottomrule", text, re.DOTALL):
         lines = [line for line in body.splitlines() if line.endswith(("\\\\", "midrule")) and " & " in line]
