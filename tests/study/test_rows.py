@@ -22,5 +22,5 @@ def test_machines_get_the_interval_and_whether_it_is_reliable_but_no_spread() ->
     assert row.json() == {
         "label": "mae, by class", "encoder": "mae", "how": "by class", "seed": "", "kind": "samples", "count": 9,
         "control": False, "floor": False, "reference": "one", "weak": True, "probed": False,
-        "unusable": ["it lies off"], "values": {"fd": {"value": 2.0, "low": 1.0, "high": 3.0, "reliable": False}},
+        "epochs": None, "unusable": ["it lies off"], "values": {"fd": {"value": 2.0, "low": 1.0, "high": 3.0, "reliable": False}},
     }  # fmt: skip
