@@ -35,10 +35,11 @@ class Ingest(Stage):
 
     The source is a folder (one folder a class, or flat), a zip, webdataset .tar shards, a CSV or JSON-lines manifest
     (columns path, label, caption, split, key), or `planted`: scenes drawn from known factors. Arrays, u8 (N,H,W) or
-    (N,H,W,C) as .npy or as `images` in an .npz with the same columns, are stored as they are.
+    (N,H,W,C) as .npy or as `images` in an .npz with the same columns, are stored as they are. Exact and near copies,
+    within and across splits, are listed in duplicates.jsonl.
     """
 
-    version = 2
+    version = 3
 
     source: str = option("a folder, .zip, .tar, a{000..003}.tar, .csv, .jsonl, .npy, .npz, or `planted`", path=True)
     size: int = option("side of the stored squares in pixels; arrays keep theirs", 64, least=8, most=8192)
@@ -142,6 +143,7 @@ def draw(stage: Ingest, out: Artefact) -> None:
 
     images = create_images(out, stage.count, stage.shape())
     fill([images], lambda rows: None, images_of, batch=BATCH, label="drawing")
+    list_duplicates(out, images, keys, splits, 1)
     counts = {split: splits.count(split) for split in ("train", "val") if split in splits}
     out.note(count=stage.count, size=stage.size, classes=len(classes), splits=counts, split_rule=rule, bad=[])
     out.note(source={"kind": PLANTED, "files": 0})
@@ -167,7 +169,8 @@ def store_files(stage: Ingest, out: Artefact) -> None:
         captions = rows.captions()
         if captions is not None:
             out.write_lines("caption.jsonl", captions)
-        sizes = write_images(stage, pool, rows.items, out)
+        images, sizes = write_images(stage, pool, rows.items, out)
+    list_duplicates(out, images, keys, rows.splits, stage.threads or len(os.sched_getaffinity(0)))
     height, width, _ = stage.shape()
     out.note(count=len(keys), size=height if height == width else [height, width])
     out.note(splits=rows.split_counts(), split_rule=rows.split_rule, bad=bad)
@@ -226,8 +229,10 @@ def create_images(out: Artefact, count: int, shape: tuple[int, int, int]) -> Arr
     return out.create("images", (count, *shape), "uint8", chunk_rows=chunk_rows, kind="images")
 
 
-def write_images(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]", out: Artefact) -> Array:
-    """Decodes and writes the chunks that are missing; returns `original_size` i32 (N,2), height and width."""
+def write_images(
+    stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]", out: Artefact
+) -> tuple[Array, Array]:
+    """Decodes and writes the chunks that are missing; returns images and `original_size` i32 (N,2), height and width."""
     import numpy as np
 
     images = create_images(out, len(items), stage.shape())
@@ -241,7 +246,29 @@ def write_images(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Ite
         return [np.stack([i.pixels for i in images]), np.array([(i.height, i.width) for i in images])]
 
     fill([images, sizes], read, arrays_of, batch=BATCH, label="decoding")
-    return sizes
+    return images, sizes
+
+
+def list_duplicates(out: Artefact, images: Array, keys: Sequence[str], splits: Sequence[str], threads: int) -> None:
+    """Writes `group` i32 (N,), the least row of an image and its copies, and `duplicates.jsonl`; says how many there are."""
+    from embprobe.data.duplicates import duplicates
+
+    found = duplicates(images, threads)
+    write_column(out, "group", found.group, "int32")
+    out.write_lines(
+        "duplicates.jsonl",
+        (
+            {"kind": kind, "images": [{"key": keys[row], "split": splits[row]} for row in rows]}
+            for kind, rows in found.groups()
+        ),
+    )
+    counts = found.counts(splits)
+    out.note(duplicates=counts)
+    if counts["exact"] or counts["near"]:
+        console.say(
+            f"{counts['exact']} images are exact copies of others and {counts['near']} near ones, {counts['across']} of them "
+            "in another split: duplicates.jsonl lists them"
+        )
 
 
 def decoded(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]") -> "list[Decoded | BadImage]":
