@@ -21,6 +21,7 @@ COARSE = 4  # pixels of the compared ones on a side of a cell, where candidates 
 CANDIDATES = 32  # for each query, of all sets together in their shares
 LEAST = 6  # of them at least from each set
 FLAT = 2.0  # grey levels: deviations below it are not made larger
+ROUNDING = 1e-5  # two unit vectors that are nearer are the same
 BLOCK = 1024  # real images read at once
 QUERIES = 32
 
@@ -112,7 +113,8 @@ class View:
         real = unit(fine_ND[row].float())
         best = (self.fine @ real.mT).argmax(1)
         chosen = self.fine.gather(1, best[:, :, None].expand(-1, -1, self.fine.shape[2]))
-        distance, order = (chosen - real).square_().sum(2).sqrt().double().sort(dim=1, stable=True)
+        apart = (chosen - real).square_().sum(2).sqrt().double()
+        distance, order = apart.masked_fill(apart < ROUNDING, 0.0).sort(dim=1, stable=True)
         return Near(distance, row.gather(1, order))
 
 

@@ -25,6 +25,7 @@ class Space:
 
     samples: Tensor
     real: Callable[[np.ndarray], Tensor]
+    of_judge: bool = False
 
     def blocks(self, rows: np.ndarray) -> Iterator[Tensor]:
         """Vectors (B,D) of real images, in the order of the rows."""
@@ -51,7 +52,7 @@ def judge_space(features_MF: Tensor, real: Features) -> Space:
             raise UserError(f"features {real.short} lack some of the images compared; remove them and evaluate again")
         return torch.from_numpy(real.features(name).take(np.searchsorted(kept[name], rows)))
 
-    return Space(features_MF, vectors)
+    return Space(features_MF, vectors, of_judge=True)
 
 
 def latent_space(samples: Samples, rows: np.ndarray) -> Space:
@@ -102,8 +103,9 @@ def search_copies(
         "train": len(train),
         "held_out": len(held),
         "worst": [[int(places[i]), int(train[to_train.row[i, 0]]), float(test.ratio[i])] for i in worst],
-        **(inauthentic(space, near[0], train, count, len(known[0])) if isinstance(space, Space) else {}),
-    }
+    } | (
+        inauthentic(space, near[0], train, count, len(known[0])) if isinstance(space, Space) and space.of_judge else {}
+    )
 
 
 def inauthentic(space: Space, to_train: Near, train: np.ndarray, samples: int, held: int) -> dict[str, Json]:

@@ -10,7 +10,9 @@ from torch import Tensor
 from embprobe.metrics.intervals import wilson
 
 K = 5  # how far a sample's nearest image stands out is judged by its fifth nearest
-COPY = 0.5  # what looks copied is at most this times as far from its training image as from any held-out one and its fifth
+COPY = (
+    0.5  # what looks copied is at most this times as far from its training image as from any held-out one and its fifth
+)
 WARNING = 0.01  # as rare as a false warning is, over all spaces that are searched
 QUERIES = 256
 

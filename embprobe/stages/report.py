@@ -39,7 +39,7 @@ class Report(Stage):
         from embprobe.metrics.table import METRICS
         from embprobe.page import html
         from embprobe.page.html import Section
-        from embprobe.study import Study, curves, judging, latex, provenance, sections
+        from embprobe.study import Study, copying, curves, judging, latex, provenance, sections
         from embprobe.study.gallery import Gallery
         from embprobe.study.table import csv_text
 
@@ -58,7 +58,7 @@ class Report(Stage):
             Section("Samples", gallery.samples()),
             Section("Reconstructions by step", gallery.reconstructions()),
             Section("What the embeddings keep", sections.factors(study, out)),
-            Section("Nearest training images", sections.copies_table(study, first) + gallery.neighbours()),
+            Section("Nearest training images", copying.copies_table(study, first) + gallery.neighbours()),
             Section("Classes", sections.classes(judged)),
             Section("Provenance", provenance.provenance(study)),
         ]
