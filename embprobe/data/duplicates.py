@@ -90,7 +90,7 @@ def _hashes(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """xxh3-128 of each image's pixels (n,16)."""
     import xxhash
 
-    digests = b"".join(xxhash.xxh3_128_digest(np.ascontiguousarray(image)) for image in images)
+    digests = b"".join(xxhash.xxh3_128_digest(image.data) for image in images)
     return np.frombuffer(digests, np.uint8).reshape(-1, 16)
 
 
@@ -116,13 +116,13 @@ def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Means of squares of pixels, in quarters of grey levels: (n, SIDE to 2·SIDE − 1, …, C) of images (n,H,W,C)."""
     factor = max(1, min(images.shape[1:3]) // SIDE)
     height, width = (side // factor for side in images.shape[1:3])
-    kind = np.uint16 if factor**2 * 255 < 2**16 else np.uint32
+    kind = np.dtype(np.uint16 if factor**2 * 255 < 2**16 else np.uint32)
     rows = images[:, : height * factor : factor].astype(kind)
     for offset in range(1, factor):
-        rows += images[:, offset : height * factor : factor]
+        np.add(rows, images[:, offset : height * factor : factor], out=rows)
     cells = rows[:, :, : width * factor : factor].copy()
     for offset in range(1, factor):
-        cells += rows[:, :, offset : width * factor : factor]
+        np.add(cells, rows[:, :, offset : width * factor : factor], out=cells)
     quarters: NDArray[np.uint16] = (cells.astype(np.uint32) * 4 // factor**2).astype(np.uint16)
     return quarters
 

@@ -109,7 +109,7 @@ class View:
         count = min(count, len(coarse_NE))
         queries, ways, width = self.coarse.shape
         likeness = (self.coarse.reshape(-1, width) @ coarse_NE.T).view(queries, ways, -1).amax(1)
-        row = likeness.topk(count, dim=1).indices
+        row = (likeness - coarse_NE.square().sum(1) / 2).topk(count, dim=1).indices
         real = unit(fine_ND[row].float())
         best = (self.fine @ real.mT).argmax(1)
         chosen = self.fine.gather(1, best[:, :, None].expand(-1, -1, self.fine.shape[2]))
@@ -150,7 +150,8 @@ def pooled(cells_BCHW: Tensor) -> Tensor:
 def unit(sums: Tensor) -> Tensor:
     """Vectors without their mean, of unit norm; those of flat pictures shorter."""
     x = sums - sums.mean(-1, keepdim=True)
-    return x / x.norm(dim=-1, keepdim=True).clamp_min(4 * FLAT * x.shape[-1] ** 0.5)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / norm.clamp_min(4 * FLAT * x.shape[-1] ** 0.5)
 
 
 def shared_out(counts: Sequence[int], k: int) -> list[int]:

@@ -112,6 +112,6 @@ def inauthentic(space: Space, to_train: Near, train: np.ndarray, samples: int, h
     """Share of samples, and of the held-out images after them, no farther from their nearest training image than that from
     any other: about 1 for a model that only copies; after Alaa et al. 2022, against all training images."""
     distance, row = to_train.distance[: samples + held, 0], to_train.row[: samples + held, 0]
-    rows, place = row.unique(return_inverse=True)
-    nearer = (distance <= space.gaps(train[rows.numpy()], train)[place]).double()
+    rows, place = np.unique(row.numpy(), return_inverse=True)
+    nearer = (distance <= space.gaps(train[rows], train)[torch.from_numpy(place)]).double()
     return {"inauthentic": float(nearer[:samples].mean()), "inauthentic_floor": float(nearer[samples:].mean())}

@@ -15,7 +15,8 @@ from embprobe.views import Features, Images, Samples, image_size
 if TYPE_CHECKING:
     import numpy as np
 
-    from embprobe.evaluation.copies import PixelSpace, Space
+    from embprobe.evaluation.alignment import PixelSpace
+    from embprobe.evaluation.copies import Space
 
 WEAK = 0.9  # a judge less accurate than this is marked
 NEIGHBOURS = 5  # training images that the test for copies needs at least
@@ -158,17 +159,17 @@ class Measure(Stage):
         rows = self.rows() if self.memorisation else None
         if rows is None:
             return {}
-        from embprobe.evaluation import copies
+        from embprobe.evaluation import alignment, copies
         from embprobe.evaluation.features import image_sets
 
-        places, *real = rows
-        train, held = copies.distinct(Images(self.reference), *real, self.seen())
+        places, train, held = rows
+        train, held = copies.distinct(Images(self.reference), train, held, self.seen())
         if self.too_few(train, held):
             return {}
         spaces: dict[str, Space | PixelSpace | None] = {}
         if self.judge is None:
             drawn = image_sets(self.samples, self.size, self.limit, self.seed, None)["samples"]
-            spaces["pixels"] = copies.PixelSpace(drawn, Images(self.reference))
+            spaces["pixels"] = alignment.PixelSpace(drawn, Images(self.reference))
             spaces["latents"] = self.latent_space(places)
         elif self.real is not None and self.drawn is not None:
             features = Features(self.drawn).tensor("samples")
