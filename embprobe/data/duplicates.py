@@ -1,14 +1,14 @@
 """Which images of a set are copies of others: equal ones, and near ones, such as an image encoded or resized once more."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embprobe import signals
-from embprobe.store import Array
+from embprobe.store import Array, Json
 
 SIDE = 16  # px at which images are compared; up to twice as many where it does not divide their own
 NEAR = 0.99  # correlation there from which on two are near copies
@@ -37,23 +37,48 @@ class Duplicates:
             "across": int(across.sum()),
         }
 
-    def groups(self) -> Iterator[tuple[str, NDArray[np.int64]]]:
-        """What the images of a group are to each other, `exact` or `near`, and their rows; of those with several."""
+    def listed(self, keys: Sequence[str], splits: Sequence[str]) -> Iterator[Json]:
+        """Each group of several images: what they are to each other, `exact` or `near`, their keys and splits."""
         order = self.group.argsort(kind="stable")
         for rows in np.split(order, np.nonzero(np.diff(self.group[order]))[0] + 1):
             if len(rows) > 1:
-                yield ("exact" if (self.equal[rows] == rows[0]).all() else "near"), rows
+                kind = "exact" if (self.equal[rows] == rows[0]).all() else "near"
+                yield {"kind": kind, "images": [{"key": keys[row], "split": splits[row]} for row in rows]}
 
 
-def duplicates(images: Array, threads: int) -> Duplicates:
-    """Equal and near copies among images u8 (N,H,W,C), in one pass and some 60 bytes an image.
+class Marks:
+    """What is kept of N images to find copies by, 53 bytes each: hash, signs, whether flat.
+
+    They are taken while the images are made; those of images that were there already are read again.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.rows = np.zeros((count, 16 + BANDS * BAND_BYTES + 1), np.uint8)
+        self.there = np.zeros(count, bool)
+
+    def take(self, start: int, images: NDArray[np.uint8]) -> None:
+        """Marks the images (n,H,W,C) of the rows from `start` on."""
+        part = slice(start, start + len(images))
+        self.rows[part], self.there[part] = _marked(images), True
+
+    def complete(self, images: Array) -> None:
+        """Marks those that are not yet."""
+        for chunk in range(images.n_chunks):
+            rows = images.rows_of(chunk)
+            if not self.there[rows.start : rows.stop].all():
+                signals.check()
+                self.take(rows.start, images.chunk(chunk))
+
+
+def duplicates(images: Array, marks: Marks) -> Duplicates:
+    """Equal and near copies among images u8 (N,H,W,C) that were marked.
 
     An image joins the first one that it is near to and that joined no other itself, so that no chain of likenesses links
     what is unlike. Candidates share a band of signs of seeded projections (Charikar 2002) and are then compared.
     """
-    marks = np.concatenate(list(_by_chunk(images, threads, _marked)))
-    signature, flat = marks[:, 16:-1], marks[:, -1]
-    equal = equal_rows(marks[:, :16])
+    marks.complete(images)
+    signature, flat = marks.rows[:, 16:-1], marks.rows[:, -1]
+    equal = equal_rows(marks.rows[:, :16])
     alone = np.nonzero((equal == np.arange(len(equal))) & (flat == 0))[0]
     leader = np.arange(len(equal), dtype=np.int32)
     candidates = _candidates(signature[alone])
@@ -65,7 +90,7 @@ def duplicates(images: Array, threads: int) -> Duplicates:
 
 def equal_images(images: Array) -> NDArray[np.int32]:
     """For each image the first row that holds the same pixels (N,)."""
-    return equal_rows(np.concatenate(list(_by_chunk(images, 1, _hashes))))
+    return equal_rows(np.concatenate([_hashes(images.chunk(chunk)) for chunk in range(images.n_chunks)]))
 
 
 def equal_rows(values: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -73,17 +98,6 @@ def equal_rows(values: NDArray[np.uint8]) -> NDArray[np.int32]:
     _, first, inverse = np.unique(values, axis=0, return_index=True, return_inverse=True)
     rows: NDArray[np.int32] = first[inverse.reshape(-1)].astype(np.int32)
     return rows
-
-
-def _by_chunk(
-    images: Array, threads: int, compute: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-) -> Iterator[NDArray[np.uint8]]:
-    """What is computed of each chunk, in order; memory holds a chunk a thread."""
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, images.n_chunks, threads):
-            signals.check()
-            part = range(start, min(start + threads, images.n_chunks))
-            yield from pool.map(lambda index: compute(images.chunk(index)), part)
 
 
 def _hashes(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -103,6 +117,7 @@ def _marked(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([_hashes(images), np.packbits(signs, axis=1), flat[:, None].astype(np.uint8)], axis=1)
 
 
+@cache
 def _projections(width: int) -> NDArray[np.float32]:
     """Seeded ±1 (width, 288), as many of each in a column, so that brightness falls out; exact in f32."""
     signs = np.ones((width, 8 * BANDS * BAND_BYTES), np.float32)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from embprobe.data.catalogue import Catalogue
     from embprobe.data.decode import BadImage, Decoded
+    from embprobe.data.duplicates import Marks
     from embprobe.data.listing import Item, Source
 
 PLANTED = "planted"
@@ -126,6 +127,7 @@ class Ingest(Stage):
 
 def draw(stage: Ingest, out: Artefact) -> None:
     """Writes planted scenes and their factors."""
+    from embprobe.data.duplicates import Marks
     from embprobe.data.planted import FACTORS, factors_json, planted_factors, scenes
     from embprobe.data.split import seeded_split, split_codes
 
@@ -139,11 +141,13 @@ def draw(stage: Ingest, out: Artefact) -> None:
     write_column(out, "factors", factors, "float32")
 
     def images_of(rows: range, _: None) -> "list[np.ndarray]":
-        return [scenes(stage.seed, rows.start, rows.stop, stage.size).images]
+        drawn = scenes(stage.seed, rows.start, rows.stop, stage.size).images
+        marks.take(rows.start, drawn)
+        return [drawn]
 
-    images = create_images(out, stage.count, stage.shape())
+    images, marks = create_images(out, stage.count, stage.shape()), Marks(stage.count)
     fill([images], lambda rows: None, images_of, batch=BATCH, label="drawing")
-    list_duplicates(out, images, keys, splits, 1)
+    list_duplicates(out, images, marks, keys, splits)
     counts = {split: splits.count(split) for split in ("train", "val") if split in splits}
     out.note(count=stage.count, size=stage.size, classes=len(classes), splits=counts, split_rule=rule, bad=[])
     out.note(source={"kind": PLANTED, "files": 0})
@@ -155,6 +159,7 @@ def store_files(stage: Ingest, out: Artefact) -> None:
 
     from embprobe.data.catalogue import catalogue
     from embprobe.data.decode import RECIPE
+    from embprobe.data.duplicates import Marks
     from embprobe.data.split import split_codes
 
     source = stage.listing
@@ -169,8 +174,9 @@ def store_files(stage: Ingest, out: Artefact) -> None:
         captions = rows.captions()
         if captions is not None:
             out.write_lines("caption.jsonl", captions)
-        images, sizes = write_images(stage, pool, rows.items, out)
-    list_duplicates(out, images, keys, rows.splits, stage.threads or len(os.sched_getaffinity(0)))
+        marks = Marks(len(keys))
+        images, sizes = write_images(stage, pool, rows.items, out, marks)
+    list_duplicates(out, images, marks, keys, rows.splits)
     height, width, _ = stage.shape()
     out.note(count=len(keys), size=height if height == width else [height, width])
     out.note(splits=rows.split_counts(), split_rule=rows.split_rule, bad=bad)
@@ -230,7 +236,7 @@ def create_images(out: Artefact, count: int, shape: tuple[int, int, int]) -> Arr
 
 
 def write_images(
-    stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]", out: Artefact
+    stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]", out: Artefact, marks: "Marks"
 ) -> tuple[Array, Array]:
     """Decodes and writes the chunks that are missing; returns images and `original_size` i32 (N,2), height and width."""
     import numpy as np
@@ -243,25 +249,21 @@ def write_images(
         return [good(stage, *pair) for pair in zip(chosen, decoded(stage, pool, chosen), strict=True)]
 
     def arrays_of(rows: range, images: "list[Decoded]") -> "list[np.ndarray]":
-        return [np.stack([i.pixels for i in images]), np.array([(i.height, i.width) for i in images])]
+        pixels = np.stack([i.pixels for i in images])
+        marks.take(rows.start, pixels)
+        return [pixels, np.array([(i.height, i.width) for i in images])]
 
     fill([images, sizes], read, arrays_of, batch=BATCH, label="decoding")
     return images, sizes
 
 
-def list_duplicates(out: Artefact, images: Array, keys: Sequence[str], splits: Sequence[str], threads: int) -> None:
+def list_duplicates(out: Artefact, images: Array, marks: "Marks", keys: Sequence[str], splits: Sequence[str]) -> None:
     """Writes `group` i32 (N,), the least row of an image and its copies, and `duplicates.jsonl`; says how many there are."""
     from embprobe.data.duplicates import duplicates
 
-    found = duplicates(images, threads)
+    found = duplicates(images, marks)
     write_column(out, "group", found.group, "int32")
-    out.write_lines(
-        "duplicates.jsonl",
-        (
-            {"kind": kind, "images": [{"key": keys[row], "split": splits[row]} for row in rows]}
-            for kind, rows in found.groups()
-        ),
-    )
+    out.write_lines("duplicates.jsonl", found.listed(keys, splits))
     counts = found.counts(splits)
     out.note(duplicates=counts)
     if counts["exact"] or counts["near"]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from embprobe.data.duplicates import duplicates
+from embprobe.data.duplicates import Marks, duplicates
 from embprobe.errors import UserError
 from embprobe.evaluation.alignment import PixelSpace
 from embprobe.evaluation.copies import Space, distinct, judge_space, latent_space, search_copies
@@ -37,6 +37,9 @@ class Stored:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         return self.values[rows]
+
+    def rows_of(self, _: int) -> range:
+        return range(len(self))
 
     def chunk(self, _: int) -> np.ndarray:
         return self.values
@@ -66,7 +69,7 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 def data_set(images: np.ndarray, *, grouped: bool = True) -> Any:
     """Stands for the view of a data set; with the groups that `ingest` finds, or as it was before it looked for them."""
     array = stored(images)
-    return SimpleNamespace(array=array, group=duplicates(array, 1).group if grouped else None)
+    return SimpleNamespace(array=array, group=duplicates(array, Marks(len(images))).group if grouped else None)
 
 
 def searched(samples: np.ndarray, data: Any, train: np.ndarray, held: np.ndarray) -> dict[str, Json]:

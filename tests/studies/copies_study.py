@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from embprobe.data.duplicates import duplicates
+from embprobe.data.duplicates import Marks, duplicates
 from embprobe.evaluation.alignment import QUERIES, PixelSpace, View
 from embprobe.evaluation.copies import KNOWN, distinct, search_copies
 from embprobe.evaluation.features import ImageRows
@@ -81,6 +81,9 @@ class Memory:
     def take(self, rows: np.ndarray) -> np.ndarray:
         return self.values[rows]
 
+    def rows_of(self, _: int) -> range:
+        return range(len(self))
+
     def chunk(self, _: int) -> np.ndarray:
         return self.values
 
@@ -88,7 +91,7 @@ class Memory:
 def data_set(images: np.ndarray) -> Any:  # Any: stands for the view
     """Images with the groups that `ingest` would find."""
     array: Any = Memory(images)
-    return SimpleNamespace(array=array, group=duplicates(array, 1).group)
+    return SimpleNamespace(array=array, group=duplicates(array, Marks(len(images))).group)
 
 
 class Pools:
