@@ -14,7 +14,7 @@ SIDE = 16  # px at which images are compared; up to twice as many where it does 
 NEAR = 0.99  # correlation there from which on two are near copies
 FLAT = 3.0  # grey levels of standard deviation below which only equal ones count
 BANDS, BAND_BYTES = 12, 3  # of the signature, 288 signs; two that share a band are looked at
-APART = 48  # signs in which near copies differ at most: 13 expected at NEAR
+APART = 32  # signs in which near copies differ at most: few do in more than 20
 REACH = 8  # neighbours looked at among images that share a band, where many do
 PAIRS = 64  # compared at a time
 BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
@@ -74,7 +74,7 @@ def duplicates(images: Array, marks: Marks) -> Duplicates:
     """Equal and near copies among images u8 (N,H,W,C) that were marked.
 
     An image joins the first one that it is near to and that joined no other itself, so that no chain of likenesses links
-    what is unlike. Candidates share a band of signs of seeded projections (Charikar 2002) and are then compared.
+    what is unlike. Candidates share a band of a signature of signs (Calonder et al. 2010) and are then compared.
     """
     marks.complete(images)
     signature, flat = marks.rows[:, 16:-1], marks.rows[:, -1]
@@ -112,19 +112,17 @@ def _marked(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What is kept of images (n, 16 + 36 + 1): hash, signs, whether flat."""
     small = thumbnails(images)
     vectors = _halved(small).reshape(len(small), -1)
-    signs = vectors.astype(np.float32) @ _projections(vectors.shape[1]) > 0
+    first, second = _compared(vectors.shape[1])
+    signs = vectors[:, first] > vectors[:, second]
     flat = small.reshape(len(small), -1).std(axis=1, dtype=np.float32) < 4 * FLAT
     return np.concatenate([_hashes(images), np.packbits(signs, axis=1), flat[:, None].astype(np.uint8)], axis=1)
 
 
 @cache
-def _projections(width: int) -> NDArray[np.float32]:
-    """Seeded ±1 (width, 288), as many of each in a column, so that brightness falls out; exact in f32."""
-    signs = np.ones((width, 8 * BANDS * BAND_BYTES), np.float32)
-    signs[: width // 2] = -1
-    if width % 2:
-        signs[-1] = 0
-    return np.random.default_rng(0x51A7).permuted(signs, axis=0)
+def _compared(width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Seeded pairs of places (288,) in a vector; which of two is greater does not depend on brightness or contrast."""
+    first, second = np.random.default_rng(0x51A7).integers(0, width, (2, 8 * BANDS * BAND_BYTES))
+    return first, second
 
 
 def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint16]:
