@@ -11,7 +11,7 @@ from torch import Tensor
 
 from embprobe import signals
 from embprobe.evaluation.features import ImageRows
-from embprobe.metrics.memorisation import Near, others
+from embprobe.metrics.memorisation import Near, without_own
 from embprobe.pixels import resized
 from embprobe.views import Images, blocks
 
@@ -47,11 +47,11 @@ class PixelSpace:
         start = 0
         for pictures in self.queries(known):
             signals.check()
-            views = View.of(pictures)
+            views = Views.of(pictures)
             part = own[start : start + len(pictures)]
             start += len(pictures)
             for rows, (fine, coarse), count, near in zip(sets, real, counts, found, strict=True):
-                near.append(others(views.nearest(fine, coarse, count), places_in(rows, part), k))
+                near.append(without_own(views.nearest(fine, coarse, count), places_in(rows, part), k))
         return [Near(torch.cat([n.distance for n in near]), torch.cat([n.row for n in near])) for near in found]
 
     def queries(self, known: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -85,14 +85,14 @@ class PixelSpace:
 
 
 @dataclass(frozen=True)
-class View:
+class Views:
     """Some queries, all views of each: unit vectors (Q,V,D), and coarse ones of the views that are not shifted (Q,W,E)."""
 
     fine: Tensor
     coarse: Tensor
 
     @classmethod
-    def of(cls, pictures: np.ndarray) -> "View":
+    def of(cls, pictures: np.ndarray) -> "Views":
         height, width = pictures.shape[1:3]
         fine, coarse = [], []
         for eighths in (16, 15, 14):

@@ -10,7 +10,7 @@ from torch import Tensor
 from embprobe.data.duplicates import equal_images
 from embprobe.errors import UserError
 from embprobe.evaluation.alignment import PixelSpace, places_in
-from embprobe.metrics.memorisation import WARNING, K, Near, memorisation, nearest, others, ratios
+from embprobe.metrics.memorisation import WARNING, K, Near, memorisation, nearest, ratios, without_own
 from embprobe.store import Json
 from embprobe.views import Features, Images, Samples, blocks, seeded_subset
 
@@ -35,11 +35,11 @@ class Space:
         """In each set of rows the k nearest images to every sample, then to every known real image, itself aside."""
         queries = torch.cat([self.samples.float(), *(self.real(rows).float() for rows in known)])
         own = np.concatenate([np.full(len(self.samples), -1), *known])
-        return [others(nearest(queries, self.blocks(rows), k + 1), places_in(rows, own), k) for rows in sets]
+        return [without_own(nearest(queries, self.blocks(rows), k + 1), places_in(rows, own), k) for rows in sets]
 
     def gaps(self, rows: np.ndarray, among: np.ndarray) -> Tensor:
         """Distances (R,) from some real images to the nearest others of many."""
-        return others(nearest(self.real(rows), self.blocks(among), 2), places_in(among, rows), 1).distance[:, 0]
+        return without_own(nearest(self.real(rows), self.blocks(among), 2), places_in(among, rows), 1).distance[:, 0]
 
 
 def judge_space(features_MF: Tensor, real: Features) -> Space:

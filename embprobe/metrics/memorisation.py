@@ -55,7 +55,7 @@ def _within(queries_QD: Tensor, points_BD: Tensor, k: int) -> tuple[Tensor, Tens
     return torch.stack(exact), places
 
 
-def others(near: Near, own_M: Tensor, k: int) -> Near:
+def without_own(near: Near, own_M: Tensor, k: int) -> Near:
     """The k nearest of k + 1, each query's own row left out; −1 for a query that is none of the points."""
     distance = near.distance.masked_fill(near.row == own_M[:, None], torch.inf)
     order = distance.argsort(dim=1, stable=True)[:, : min(k, distance.shape[1])]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from embprobe.metrics.memorisation import WARNING, K, Memorisation, Near, memorisation, nearest, others, ratios
+from embprobe.metrics.memorisation import WARNING, K, Memorisation, Near, memorisation, nearest, ratios, without_own
 
 
 def cloud(count: int, seed: int, width: int = 24) -> Tensor:
@@ -19,8 +19,8 @@ def judged(samples: Tensor, train: Tensor, held: Tensor, known: int = 100) -> Me
     places = (torch.arange(len(held[:known])), torch.arange(len(train[:known])))
     elsewhere = [torch.full_like(part, -1) for part in places]
     left_out = ratios(
-        others(nearest(real, train.split(100), K + 1), torch.cat([elsewhere[0], places[1]]), K),
-        others(nearest(real, [held], K + 1), torch.cat([places[0], elsewhere[1]]), K),
+        without_own(nearest(real, train.split(100), K + 1), torch.cat([elsewhere[0], places[1]]), K),
+        without_own(nearest(real, [held], K + 1), torch.cat([places[0], elsewhere[1]]), K),
     )
     to_train, to_held = nearest(samples, train.split(100)), nearest(samples, [held])
     return memorisation(to_train, to_held, len(train), len(held), left_out)
@@ -83,9 +83,9 @@ def test_a_point_among_several_equal_ones_does_not_stand_out() -> None:
 
 def test_a_query_is_not_its_own_neighbour() -> None:
     points = cloud(50, 0)
-    near = others(nearest(points, [points], 6), torch.arange(50), 5)
+    near = without_own(nearest(points, [points], 6), torch.arange(50), 5)
     assert near.distance.min() > 0 and not (near.row == torch.arange(50)[:, None]).any()
-    away = others(nearest(points, [points], 6), torch.full((50,), -1), 5)
+    away = without_own(nearest(points, [points], 6), torch.full((50,), -1), 5)
     assert (away.row[:, 0] == torch.arange(50)).all()
 
 

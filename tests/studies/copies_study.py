@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from embprobe.data.duplicates import Marks, duplicates
-from embprobe.evaluation.alignment import QUERIES, PixelSpace, View
+from embprobe.evaluation.alignment import QUERIES, PixelSpace, Views
 from embprobe.evaluation.copies import KNOWN, distinct, search_copies
 from embprobe.evaluation.features import ImageRows
 from embprobe.evaluation.judges import load_judge
@@ -141,7 +141,7 @@ def pixel_table(space: PixelSpace, pictures: np.ndarray, own: bool) -> Table:
     fine, coarse = space.reduced(np.arange(REAL))
     parts = []
     for rows in blocks(np.arange(len(pictures)), QUERIES):
-        near = View.of(space.brought(pictures[rows])).nearest(fine, coarse, KEPT)
+        near = Views.of(space.brought(pictures[rows])).nearest(fine, coarse, KEPT)
         mine = near.row == torch.from_numpy(rows)[:, None]
         parts.append(Near(near.distance.masked_fill(mine & own, torch.inf), near.row))
     return Table(torch.cat([p.distance for p in parts]), torch.cat([p.row for p in parts]))
