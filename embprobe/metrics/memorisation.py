@@ -10,9 +10,10 @@ from torch import Tensor
 from embprobe.metrics.intervals import wilson
 
 K = 5  # how far a sample's nearest image stands out is judged by its fifth nearest
-SHARE = 0.02  # of the samples, those whose nearest image stands out most
-LEAST = 20  # of them at least
-COPY = 0.5  # a copy is at most this times as far from its training image as from any held-out one and its fifth nearest one
+COPY = (
+    0.5  # what looks copied is at most this times as far from its training image as from any held-out one and its fifth
+)
+WARNING = 0.01  # as rare as a false warning is, over all spaces that are searched
 QUERIES = 256
 
 
@@ -54,56 +55,75 @@ def _within(queries_QD: Tensor, points_BD: Tensor, k: int) -> tuple[Tensor, Tens
     return torch.stack(exact), places
 
 
+def without_own(near: Near, own_M: Tensor, k: int) -> Near:
+    """The k nearest of k + 1, each query's own row left out; −1 for a query that is none of the points."""
+    distance = near.distance.masked_fill(near.row == own_M[:, None], torch.inf)
+    order = distance.argsort(dim=1, stable=True)[:, : min(k, distance.shape[1])]
+    return Near(distance.gather(1, order), near.row.gather(1, order))
+
+
+def ratios(train: Near, held: Near) -> Tensor:
+    """Distance to the nearest training image over that to the nearest held-out one, or to the fifth training image (M,) f64.
+
+    Whichever of the two is nearer; 1 where it is at no distance, since then nothing stands out.
+    """
+    other = held.distance[:, 0].minimum(train.distance[:, min(K, train.distance.shape[1]) - 1])
+    return torch.where(other > 0, train.distance[:, 0] / other.clamp_min(1e-300), 1.0)
+
+
 @dataclass(frozen=True)
 class Memorisation:
     """What the distances of M samples to N training and H held-out images tell."""
 
-    p: float  # that held-out images would look as memorised as these: twice the smaller of the next two, at most 1
+    p: float  # that samples which copy nothing would look as memorised as these: twice the smaller of the next two, at most 1
     p_all: float  # from all samples: more of them are nearest to a training image than the sets' sizes explain
-    p_near: float  # from the samples whose nearest image stands out most
+    p_copies: float  # from the samples that look copied: more of them do than of images that are known to be no copies
     nearer: float  # share of samples nearest to a training image
     expected: float  # the same without memorisation: N / (N + H)
     copies: int
-    share: tuple[float, float, float]  # copies of all samples, with Wilson's 95 % interval
+    base: tuple[int, int]  # of how many images known to be no copies how many look copied
+    share: tuple[float, float, float]  # that look copied, the least share that is sure, Wilson's upper end
     ratio: Tensor  # (M,) f64: distance to the nearest training image over that to the nearest held-out or fifth nearest one
 
 
-def memorisation(train: Near, held: Near, train_count: int, held_count: int) -> Memorisation:
-    """A test for copying that blur does not fool; after Meehan et al. 2020, with held-out images in the samples' stead.
+def memorisation(train: Near, held: Near, train_count: int, held_count: int, known_B: Tensor) -> Memorisation:
+    """Two tests for copying that blur does not fool; the first after Meehan et al. 2020, held-out images in the samples' stead.
 
-    Where nothing was learned by heart, training and held-out images are exchangeable for a sample: its nearest among
-    all of them is a training image as often as one drawn at random. A blurred sample is nearer to every image, to
-    those held out as well. Samples that share their nearest image share its luck, so each image counts by its square
-    in the variance. A few copies in many samples show only among those whose nearest image stands out (first over
-    fifth distance), which is the second test: there each image counts once, and the count is hypergeometric.
+    No training image may equal another, nor a held-out one. Where nothing was learned by heart, training and held-out
+    images are exchangeable for a sample: its nearest among all of them is a training image as often as one drawn at
+    random. A blurred sample is nearer to every image, to those held out as well. Samples that share their nearest image
+    share its luck, so each image counts by its square in the variance; equal distances tell nothing. A few copies in many
+    samples show only where they stand out: the second test is Fisher's exact one, of the samples that look copied against
+    real images that are no copies, whose ratios (B,) are `known_B`.
     """
     from scipy.stats import hypergeom, norm
 
-    total, expected = train_count + held_count, train_count / (train_count + held_count)
-    distance, order = torch.cat([train.distance, held.distance], 1).sort(dim=1, stable=True)
-    row = torch.cat([train.row, held.row + train_count], 1).gather(1, order)
-    mine, is_train = row[:, 0], row[:, 0] < train_count
+    ratio, expected = ratios(train, held), train_count / (train_count + held_count)
+    to_train, to_held = train.distance[:, 0], held.distance[:, 0]
+    is_train = torch.where(to_train == to_held, expected, (to_train < to_held).double())
+    mine = torch.where(to_train <= to_held, train.row[:, 0], held.row[:, 0] + train_count)
     shared = torch.bincount(mine).double()
     deviation = math.sqrt(expected * (1 - expected) * float(shared.square().sum()))
     p_all = float(norm.sf((float(is_train.sum()) - expected * len(mine)) / deviation))
 
-    fifth = distance[:, min(K, distance.shape[1]) - 1]
-    stands_out = distance[:, 0] / fifth.clamp_min(1e-300)
-    chosen = stands_out.argsort(stable=True)[: max(LEAST, round(SHARE * len(mine)))]
-    images = torch.unique(mine[chosen])
-    hits = int((images < train_count).sum())
-    p_near = float(hypergeom.sf(hits - 1, total, train_count, len(images)))
-
-    others = held.distance[:, 0].minimum(train.distance[:, -1])
-    ratio = train.distance[:, 0] / others.clamp_min(1e-300)
-    copies = int((ratio <= COPY).sum())
+    copies, false, count = int((ratio <= COPY).sum()), int((known_B <= COPY).sum()), len(known_B)
+    p_copies = float(hypergeom.sf(copies - 1, len(ratio) + count, copies + false, len(ratio)))
+    low, high = least_excess(copies, len(ratio), false, count), wilson(copies, len(ratio))[1]
     return Memorisation(
-        p=min(1.0, 2 * min(p_all, p_near)),
+        p=min(1.0, 2 * min(p_all, p_copies)),
         p_all=p_all,
-        p_near=p_near,
-        nearer=float(is_train.double().mean()),
+        p_copies=p_copies,
+        nearer=float(is_train.mean()),
         expected=expected,
         copies=copies,
-        share=(copies / len(mine), *wilson(copies, len(mine))),
+        base=(false, count),
+        share=(copies / len(ratio), low, high),
         ratio=ratio,
     )
+
+
+def least_excess(successes: int, count: int, base: int, base_count: int) -> float:
+    """The lower 95 % end of a share less another, at least 0; Newcombe 1998, method 10."""
+    share, other = successes / count, base / base_count if base_count else 0.0
+    below, above = share - wilson(successes, count)[0], wilson(base, base_count)[1] - other
+    return max(0.0, share - other - math.hypot(below, above))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from embprobe.data.catalogue import Catalogue
     from embprobe.data.decode import BadImage, Decoded
+    from embprobe.data.duplicates import Marks
     from embprobe.data.listing import Item, Source
 
 PLANTED = "planted"
@@ -35,10 +36,11 @@ class Ingest(Stage):
 
     The source is a folder (one folder a class, or flat), a zip, webdataset .tar shards, a CSV or JSON-lines manifest
     (columns path, label, caption, split, key), or `planted`: scenes drawn from known factors. Arrays, u8 (N,H,W) or
-    (N,H,W,C) as .npy or as `images` in an .npz with the same columns, are stored as they are.
+    (N,H,W,C) as .npy or as `images` in an .npz with the same columns, are stored as they are. Exact and near copies,
+    within and across splits, are listed in duplicates.jsonl.
     """
 
-    version = 2
+    version = 3
 
     source: str = option("a folder, .zip, .tar, a{000..003}.tar, .csv, .jsonl, .npy, .npz, or `planted`", path=True)
     size: int = option("side of the stored squares in pixels; arrays keep theirs", 64, least=8, most=8192)
@@ -125,6 +127,7 @@ class Ingest(Stage):
 
 def draw(stage: Ingest, out: Artefact) -> None:
     """Writes planted scenes and their factors."""
+    from embprobe.data.duplicates import Marks
     from embprobe.data.planted import FACTORS, factors_json, planted_factors, scenes
     from embprobe.data.split import seeded_split, split_codes
 
@@ -138,10 +141,13 @@ def draw(stage: Ingest, out: Artefact) -> None:
     write_column(out, "factors", factors, "float32")
 
     def images_of(rows: range, _: None) -> "list[np.ndarray]":
-        return [scenes(stage.seed, rows.start, rows.stop, stage.size).images]
+        drawn = scenes(stage.seed, rows.start, rows.stop, stage.size).images
+        marks.take(rows.start, drawn)
+        return [drawn]
 
-    images = create_images(out, stage.count, stage.shape())
+    images, marks = create_images(out, stage.count, stage.shape()), Marks(stage.count)
     fill([images], lambda rows: None, images_of, batch=BATCH, label="drawing")
+    list_duplicates(out, images, marks, keys, splits)
     counts = {split: splits.count(split) for split in ("train", "val") if split in splits}
     out.note(count=stage.count, size=stage.size, classes=len(classes), splits=counts, split_rule=rule, bad=[])
     out.note(source={"kind": PLANTED, "files": 0})
@@ -153,6 +159,7 @@ def store_files(stage: Ingest, out: Artefact) -> None:
 
     from embprobe.data.catalogue import catalogue
     from embprobe.data.decode import RECIPE
+    from embprobe.data.duplicates import Marks
     from embprobe.data.split import split_codes
 
     source = stage.listing
@@ -167,7 +174,9 @@ def store_files(stage: Ingest, out: Artefact) -> None:
         captions = rows.captions()
         if captions is not None:
             out.write_lines("caption.jsonl", captions)
-        sizes = write_images(stage, pool, rows.items, out)
+        marks = Marks(len(keys))
+        images, sizes = write_images(stage, pool, rows.items, out, marks)
+    list_duplicates(out, images, marks, keys, rows.splits)
     height, width, _ = stage.shape()
     out.note(count=len(keys), size=height if height == width else [height, width])
     out.note(splits=rows.split_counts(), split_rule=rows.split_rule, bad=bad)
@@ -226,8 +235,10 @@ def create_images(out: Artefact, count: int, shape: tuple[int, int, int]) -> Arr
     return out.create("images", (count, *shape), "uint8", chunk_rows=chunk_rows, kind="images")
 
 
-def write_images(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]", out: Artefact) -> Array:
-    """Decodes and writes the chunks that are missing; returns `original_size` i32 (N,2), height and width."""
+def write_images(
+    stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]", out: Artefact, marks: "Marks"
+) -> tuple[Array, Array]:
+    """Decodes and writes the chunks that are missing; returns images and `original_size` i32 (N,2), height and width."""
     import numpy as np
 
     images = create_images(out, len(items), stage.shape())
@@ -238,10 +249,28 @@ def write_images(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Ite
         return [good(stage, *pair) for pair in zip(chosen, decoded(stage, pool, chosen), strict=True)]
 
     def arrays_of(rows: range, images: "list[Decoded]") -> "list[np.ndarray]":
-        return [np.stack([i.pixels for i in images]), np.array([(i.height, i.width) for i in images])]
+        pixels = np.stack([i.pixels for i in images])
+        marks.take(rows.start, pixels)
+        return [pixels, np.array([(i.height, i.width) for i in images])]
 
     fill([images, sizes], read, arrays_of, batch=BATCH, label="decoding")
-    return sizes
+    return images, sizes
+
+
+def list_duplicates(out: Artefact, images: Array, marks: "Marks", keys: Sequence[str], splits: Sequence[str]) -> None:
+    """Writes `group` i32 (N,), the least row of an image and its copies, and `duplicates.jsonl`; says how many there are."""
+    from embprobe.data.duplicates import duplicates
+
+    found = duplicates(images, marks)
+    write_column(out, "group", found.group, "int32")
+    out.write_lines("duplicates.jsonl", found.listed(keys, splits))
+    counts = found.counts(splits)
+    out.note(duplicates=counts)
+    if counts["exact"] or counts["near"]:
+        console.say(
+            f"{counts['exact']} images are exact copies of others and {counts['near']} near ones, {counts['across']} of them "
+            "in another split: duplicates.jsonl lists them"
+        )
 
 
 def decoded(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]") -> "list[Decoded | BadImage]":

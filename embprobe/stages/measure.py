@@ -15,6 +15,7 @@ from embprobe.views import HELD_OUT, Features, Images, Samples, image_size, spli
 if TYPE_CHECKING:
     import numpy as np
 
+    from embprobe.evaluation.alignment import PixelSpace
     from embprobe.evaluation.copies import Space
 
 WEAK = 0.9  # a judge less accurate than this is marked
@@ -31,7 +32,7 @@ class Measure(Stage):
     judge: the distance of latents, and the test for copies in pixels and in latents.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     samples: Artefact = option(
         "samples, a decoder (its reconstructions), or a data set",
@@ -158,18 +159,27 @@ class Measure(Stage):
         rows = self.rows() if self.memorisation else None
         if rows is None:
             return {}
-        from embprobe.evaluation import copies
+        from embprobe.evaluation import alignment, copies
         from embprobe.evaluation.features import image_sets
 
-        spaces: dict[str, Space | None] = {}
+        places, train, held = rows
+        train, held = copies.distinct(Images(self.reference), train, held, self.seen())
+        if self.too_few(train, held):
+            return {}
+        spaces: dict[str, Space | PixelSpace | None] = {}
         if self.judge is None:
             drawn = image_sets(self.samples, self.size, self.limit, self.seed, None)["samples"]
-            spaces["pixels"] = copies.pixel_space(drawn, Images(self.reference))
-            spaces["latents"] = self.latent_space(rows[0])
+            spaces["pixels"] = alignment.PixelSpace(drawn, Images(self.reference))
+            spaces["latents"] = self.latent_space(places)
         elif self.real is not None and self.drawn is not None:
             features = Features(self.drawn).tensor("samples")
             spaces["judge"] = copies.judge_space(features, Features(self.real))
-        return {k: copies.search_copies(space, *rows) for k, space in spaces.items() if space is not None}
+        count = 3 if self.of_reference() else 2  # of which others are measured without this judge, or with one
+        return {
+            k: copies.search_copies(space, places, train, held, count, self.seed)
+            for k, space in spaces.items()
+            if space is not None
+        }
 
     def rows(self) -> "tuple[np.ndarray, np.ndarray, np.ndarray] | None":
         """Rows of the samples, of the training images that the denoiser saw, and of held-out images.
@@ -180,17 +190,23 @@ class Measure(Stage):
 
         from embprobe.views import seeded_subset
 
+        if self.samples.stage == "decode" or self.samples == self.reference:
+            return None
         reference = Images(self.reference)
         held = seeded_subset(reference.of_split(self.held_out), self.limit, self.seed)
-        if self.samples.stage == "decode" or self.samples == self.reference or len(held) <= self.k:
-            return None
-        train = seeded_subset(reference.train, self.limit, self.seed)
-        if self.of_reference():
-            train = np.intersect1d(train, Samples(self.samples).denoiser.training_rows())
-        if len(train) <= max(self.k, NEIGHBOURS):
+        train = np.intersect1d(seeded_subset(reference.train, self.limit, self.seed), self.seen())
+        if self.too_few(train, held):
             return None
         count = len(Images(self.samples) if self.samples.stage == "ingest" else Samples(self.samples))
         return seeded_subset(np.arange(count), self.limit, self.seed), train, held
+
+    def seen(self) -> "np.ndarray":
+        """Rows of the training images that the samples may be copies of."""
+        return Samples(self.samples).denoiser.training_rows() if self.of_reference() else Images(self.reference).train
+
+    def too_few(self, train: "np.ndarray", held: "np.ndarray") -> bool:
+        """Whether there are fewer real images than the test needs."""
+        return len(train) <= max(self.k, NEIGHBOURS) or len(held) <= self.k
 
     def latent_space(self, rows: "np.ndarray") -> "Space | None":
         """Latents, where the denoiser's are those of the reference."""

@@ -34,10 +34,9 @@ class Probe(Stage):
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
     def resolved(self) -> dict[str, object]:
-        embeddings = self.embeddings
-        return {
-            "held_out": split_of(embeddings.inputs["images"], self.held_out) if embeddings.complete else self.held_out
-        }
+        if not self.embeddings.complete:
+            return {}
+        return {"held_out": split_of(Embeddings(self.embeddings).images.artefact, self.held_out)}
 
     def check(self) -> None:
         images = Embeddings(self.embeddings).images

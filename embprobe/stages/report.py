@@ -50,7 +50,18 @@ class Report(Stage):
     def run(self, out: Artefact) -> None:
         from embprobe.page import html
         from embprobe.page.html import Section
-        from embprobe.study import Study, curves, judging, latex, moments, paper, provenance, sections, training
+        from embprobe.study import (
+            Study,
+            copying,
+            curves,
+            judging,
+            latex,
+            moments,
+            paper,
+            provenance,
+            sections,
+            training,
+        )
         from embprobe.study.gallery import Gallery
         from embprobe.study.table import csv_text
 
@@ -69,7 +80,7 @@ class Report(Stage):
             Section("Samples", gallery.samples()),
             Section("Reconstructions by step", gallery.reconstructions()),
             Section("What the embeddings keep", sections.factors(study, out)),
-            Section("Nearest training images", sections.copies_table(study, first) + gallery.neighbours()),
+            Section("Nearest training images", copying.copies_table(study, first) + gallery.neighbours()),
             Section("Classes", sections.classes(judged)),
             Section("Provenance", provenance.provenance(study)),
         ]

@@ -10,7 +10,7 @@ from embprobe.page.html import Cell, markup
 from embprobe.store import Artefact, Json
 from embprobe.study import cautions, judging
 from embprobe.study.judging import JudgeReport
-from embprobe.study.reading import SPACES, Study
+from embprobe.study.reading import Study
 from embprobe.study.table import Table, csv_text, half_width
 
 
@@ -158,41 +158,7 @@ def _class_line(label: str, name: str, facts: Json, columns: Sequence[str]) -> l
     ]
 
 
-# ---- memorisation, factors
-
-
-def copies_table(study: Study, judge: JudgeReport) -> str:
-    """Whether samples lie nearer to training images than held-out images do, in each space."""
-    rows = []
-    for evaluation in (*study.final, *study.foreign):
-        for space, test in evaluation.copies.items():
-            rows.append([Cell(study.name(evaluation)), Cell(SPACES.get(space, space)), *_memory(test)])
-    headers = [
-        "encoder",
-        "space",
-        "p",
-        "nearer to training",
-        "expected",
-        "copies",
-        "95 % interval",
-        "training",
-        "held out",
-    ]
-    caption = f"Nearest training image against nearest held-out image. {judge.caption}"
-    return html.table(headers, rows, caption=caption) if rows else ""
-
-
-def _memory(test: Json) -> list[Cell]:
-    def share(key: str) -> Cell:
-        value = test.get(key)
-        return Cell("–") if value is None else Cell(f"{value:.1%}", sort=value)
-
-    p, low, high = (test.get(k) for k in ("p", "low", "high"))
-    ends = Cell("–") if low is None or high is None else Cell(f"[{low:.1%}, {high:.1%}]", sort=low)
-    counts = [Cell(str(test.get(k, "–")), sort=test.get(k)) for k in ("train", "held_out")]
-    known = Cell("–") if p is None else Cell(cautions.pvalue(p), best=p < 0.01, sort=p)
-    copies = f"{test.get('copies', '–')} of {test.get('count', '–')}"
-    return [known, share("nearer"), share("expected"), Cell(copies, sort=test.get("copies")), ends, *counts]
+# ---- factors
 
 
 def factors(study: Study, out: Artefact) -> str:

@@ -77,6 +77,11 @@ class Images(View):
         return wanted
 
     @cached_property
+    def group(self) -> "np.ndarray | None":
+        """For each image the least row among it and its exact and near copies (N,) i32; None where none were looked for."""
+        return self.artefact.array("group").read() if self.artefact.has("group") else None
+
+    @cached_property
     def labels(self) -> "np.ndarray | None":
         """Class ids (N,) i32, places in `classes`; None for an unlabelled set."""
         return self.artefact.array("label").read() if self.artefact.has("label") else None

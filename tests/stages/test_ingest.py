@@ -19,6 +19,7 @@ from embprobe.errors import Interrupted, UserError
 from embprobe.making import make
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
+from embprobe.views import Images
 
 DATA = Path(os.environ.get("EMBPROBE_DATA") or Path(__file__).parents[3] / "shared" / "data")
 Ingesting = Callable[..., Artefact]
@@ -258,9 +259,88 @@ def test_killed_ingest_redoes_only_missing_chunks_and_equals_whole(
     out = make(stage, killed)
     if source == "faces":
         assert sorted(decoded) == out.read_lines("key.jsonl")[15:]
-    for name in ("images", "split", "label"):
+    for name in ("images", "split", "label", "group"):
         np.testing.assert_array_equal(out.array(name).read(), whole.array(name).read())
     assert out.metrics == whole.metrics
+
+
+# ---- duplicates
+
+
+def photograph(seed: int, side: int = 96) -> Image.Image:
+    """Structure at every scale."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        Image.fromarray(rng.integers(0, 256, (n, n, 3), np.uint8)).resize((side, side), 3) for n in (3, 6, 12, 24)
+    ]
+    return Image.fromarray(np.mean([np.asarray(layer) for layer in layers], 0).astype(np.uint8))
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Forty photographs in two splits, and copies of five of them: exact, encoded again, resized; flat images too."""
+    root = tmp_path / "album"
+    for split in ("train", "val"):
+        (root / split).mkdir(parents=True)
+    for number in range(40):
+        photograph(number).save(root / ("val" if number >= 30 else "train") / f"{number:02d}.png")
+    photograph(3).save(root / "train" / "zz exact.png")
+    photograph(4).save(root / "val" / "zz exact.png")
+    photograph(5).save(root / "train" / "zz again.jpg", quality=60)
+    photograph(6).resize((80, 80), Image.Resampling.BICUBIC).save(root / "val" / "zz smaller.png")
+    photograph(35).save(root / "val" / "zz again.jpg", quality=60)
+    for level in (100, 101):
+        Image.new("RGB", (96, 96), (level, level, level)).save(root / "train" / f"flat {level}.png")
+    return root
+
+
+def test_exact_and_near_copies_are_listed_within_and_across_splits(
+    ingest: Ingesting, album: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ingest(album)
+    listed = [(g["kind"], [(i["key"], i["split"]) for i in g["images"]]) for g in out.read_lines("duplicates.jsonl")]
+    assert sorted(listed) == [
+        ("exact", [("train/03.png", "train"), ("train/zz exact.png", "train")]),
+        ("exact", [("train/04.png", "train"), ("val/zz exact.png", "val")]),
+        ("near", [("train/05.png", "train"), ("train/zz again.jpg", "train")]),
+        ("near", [("train/06.png", "train"), ("val/zz smaller.png", "val")]),
+        ("near", [("val/35.png", "val"), ("val/zz again.jpg", "val")]),
+    ]
+    assert out.metrics["duplicates"] == {"exact": 2, "near": 3, "across": 2}
+    keys, group = out.read_lines("key.jsonl"), Images(out).group
+    assert group is not None and keys[group[keys.index("val/zz smaller.png")]] == "train/06.png"
+    assert (group != np.arange(47)).sum() == 5
+    assert "2 images are exact copies of others and 3 near ones, 2 of them in another split" in capsys.readouterr().err
+
+
+def test_no_word_where_every_image_is_its_own(
+    ingest: Ingesting, album: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in album.glob("*/zz*"):
+        file.unlink()
+    out = ingest(album)
+    assert (
+        out.metrics["duplicates"] == {"exact": 0, "near": 0, "across": 0} and out.read_lines("duplicates.jsonl") == []
+    )
+    assert "copies" not in capsys.readouterr().err
+
+
+def test_likenesses_are_not_linked_in_a_chain(tmp_path: Path, ingest: Ingesting) -> None:
+    ends = [np.asarray(photograph(seed, 32), np.float32) for seed in (0, 1)]
+    steps = np.stack([(1 - t) * ends[0] + t * ends[1] for t in np.linspace(0, 1, 40)]).astype(np.uint8)
+    np.save(tmp_path / "steps.npy", steps)
+    group = Images(ingest(tmp_path / "steps.npy")).group
+    assert group is not None and 3 <= len(np.unique(group)) <= 39
+    assert group[-1] != group[0] and all(group[i] <= i for i in range(40))
+
+
+@pytest.mark.parametrize("shape", [(30, 8, 8, 1), (30, 20, 33, 3), (30, 100, 64, 1), (30, 17, 16, 4)])
+def test_arrays_of_any_shape_are_searched(shape: tuple[int, ...], tmp_path: Path, ingest: Ingesting) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    images[-1] = images[2]
+    np.save(tmp_path / "images.npy", images)
+    out = ingest(tmp_path / "images.npy")
+    assert Images(out).group.tolist() == [*range(29), 2]  # type: ignore[union-attr]
 
 
 # ---- planted

@@ -9,24 +9,25 @@ figures and whether it came out; exits 1 if one did not.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from embprobe.evaluation.copies import PIXELS
+from embprobe.evaluation.alignment import PixelSpace
+from embprobe.evaluation.copies import Space, distinct, search_copies
+from embprobe.evaluation.features import ImageRows
 from embprobe.evaluation.figures import figures, swapped
 from embprobe.evaluation.judges import Judge, load_judge
 from embprobe.evaluation.output import JudgeOutput
 from embprobe.making import make
 from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.memorisation import COPY, K, Memorisation, Near, memorisation
 from embprobe.metrics.scores import class_shares, confusion, total_variation
-from embprobe.pixels import resized
 from embprobe.stages.classify import Classify
 from embprobe.stages.ingest import Ingest
-from embprobe.store import Store
+from embprobe.store import Json, Store
 from embprobe.views import Images, blocks
 
 FAILED: list[str] = []
@@ -47,7 +48,7 @@ class Data:
         chosen = store.lookup(judge) if judge else make(Classify(images=artefact), store)
         assert chosen is not None
         self.judge: Judge = load_judge(chosen)
-        view = Images(artefact)
+        self.view = view = Images(artefact)
         self.images, labels = view.array.read(), view.labels
         assert labels is not None
         self.label = torch.from_numpy(labels).long()
@@ -111,52 +112,36 @@ def swapped_labels(data: Data, pair: tuple[int, int] = (2, 5)) -> None:
     )
 
 
-class Distances:
-    """All distances of held-out images, perhaps altered, to all images, in one space; neighbours among any rows at once."""
+class Memory:
+    """Stands for a store's array of images."""
 
-    def __init__(self, queries: Tensor, points: Tensor) -> None:
-        self.queries, self.points = queries, points
-        x, y = queries - points.mean(0), points - points.mean(0)
-        self.squared = (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).float()
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape = values, values.shape
 
-    def near(self, places: np.ndarray, rows: np.ndarray) -> Near:
-        squared = self.squared[torch.from_numpy(places)][:, torch.from_numpy(rows)]
-        nearest = squared.topk(K, dim=1, largest=False).indices
-        chosen = torch.from_numpy(rows)[nearest]
-        exact = [
-            (self.points[c].double() - self.queries[q].double()).square().sum(1).sqrt()
-            for q, c in zip(places.tolist(), chosen, strict=True)
-        ]
-        distance, order = torch.stack(exact).sort(dim=1)
-        return Near(distance, nearest.gather(1, order))
-
-    def test(self, places: np.ndarray, train: np.ndarray, held: np.ndarray) -> Memorisation:
-        return memorisation(self.near(places, train), self.near(places, held), len(train), len(held))
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        return self.values[rows]
 
 
-def pixel_vectors(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(resized(images, (PIXELS, PIXELS))).flatten(1).float() / 255
+def searched(data: Data, images: np.ndarray, output: JudgeOutput, held: np.ndarray) -> dict[str, Json]:
+    """What the search for copies says of images in the samples' place, in pixels and in the judge's features."""
+    array: Any = Memory(images)
+    spaces = {
+        "pixels": PixelSpace(ImageRows(array, np.arange(len(images)), images.shape[1:3]), data.view),
+        "judge": Space(output.features, lambda rows: data.output.features[rows], of_judge=True),
+    }
+    real = distinct(data.view, np.sort(data.train), np.sort(held), data.train)
+    return {name: search_copies(space, np.arange(len(images)), *real, spaces=2) for name, space in spaces.items()}
 
 
 def copying(data: Data) -> None:
-    """Held-out images as samples, among them copies; rows of the matrices are all images."""
-    everything = {"pixels": pixel_vectors(data.images), "judge": data.output.features}
+    """Held-out images as samples, among them copies or none."""
     fresh, copied = round(0.95 * data.count), data.count - round(0.95 * data.count)
-    for space, vectors in everything.items():
-        distances = Distances(vectors, vectors)
-        mixed = distances.test(np.concatenate([data.held[:fresh], data.train[:copied]]), data.train, data.held[fresh:])
-        called = mixed.ratio <= COPY
-        hits, calls = int(called[fresh:].sum()), int(called.sum())
-        right = mixed.p < 0.01 and hits >= 0.95 * copied and hits >= 0.95 * calls
-        check(
-            f"5 % copies, {space}", right, n=data.count, p=mixed.p, recall=hits / copied, precision=hits / max(1, calls)
-        )
-        values = []
-        for seed in range(100):
-            held = np.random.default_rng(seed).permutation(data.held)
-            values.append(distances.test(held[:fresh], data.train, held[fresh:]).p)
-        above = sum(p > 0.05 for p in values)
-        check(f"held-out images, {space}", above >= 90, n=fresh, seeds_above=above, least=min(values))
+    for planted in (copied, 0):
+        rows = np.concatenate([data.held[:fresh], data.train[:planted]])
+        for space, test in searched(data, data.images[rows], data.of(rows), data.held[fresh:]).items():
+            right = test["warned"] == bool(planted) and abs(test["copies"] - planted) <= 0.005 * len(rows)
+            told = {key: test[key] for key in ("p", "copies", "low", "inauthentic", "inauthentic_floor") if key in test}
+            check(f"{planted} copies among {len(rows)}, {space}", right, n=len(rows), **told)
 
 
 def altered(data: Data) -> None:
@@ -171,13 +156,10 @@ def altered(data: Data) -> None:
             images = changed.round().clip(0, 255).astype(np.uint8)
             output = data.judged(images)
             grown[kind].append(brief(figures(output, data.of(data.train[: data.count]), 3, errors=False)))
-            for space, ours, theirs in (
-                ("pixels", pixel_vectors(images), pixel_vectors(data.images)),
-                ("judge", output.features, data.output.features),
-            ):
-                result = Distances(ours, theirs).test(np.arange(len(rows)), data.train, rest)
-                right = result.p > 0.05 and result.share[0] < 0.01
-                check(f"{kind} {strength:g}, {space}: no copies", right, n=len(rows), p=result.p, copies=result.copies)
+            for space, test in searched(data, images, output, rest).items():
+                right = not test["warned"] and test["share"] < 0.01
+                told = {"p": test["p"], "copies": test["copies"]}
+                check(f"{kind} {strength:g}, {space}: no copies", right, n=len(rows), **told)
     for kind, steps in grown.items():
         for metric in ("fd", "kid"):
             values = [step[metric] for step in steps]
