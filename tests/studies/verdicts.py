@@ -199,6 +199,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--worse")
     parser.add_argument("--counts", default="500,1000,2000,5000")
+    parser.add_argument("--encoders", default="2,4")
+    parser.add_argument("--seeds", default="1,3")
     parser.add_argument("--replicates", type=int, default=200)
     parser.add_argument("--k", type=int, default=3)
     parser.add_argument("--shares", default="0.02,0.05,0.1,0.2,0.4")
@@ -209,14 +211,14 @@ def main() -> None:
     print(json.dumps({"samples": len(data.samples), "training images": len(data.train)}), flush=True)
     cache: dict[tuple[int, int, int], Estimates] = {}
     for count in map(int, given.counts.split(",")):
-        for encoders in (2, 4):
-            for seeds in (1, 3):
+        for encoders in map(int, given.encoders.split(",")):
+            for seeds in map(int, given.seeds.split(",")):
                 print(json.dumps(identical(data, count, encoders, seeds, given.replicates, given.k, cache)), flush=True)
-        for seeds in (1, 3):
+        for seeds in map(int, given.seeds.split(",")):
             print(json.dumps(smallest(cache, count, seeds)), flush=True)
         if given.draws:
             print(json.dumps(values_hold(data, count, given.draws, given.k)), flush=True)
-        for seeds in (1, 3) if data.worse is not None else ():
+        for seeds in map(int, given.seeds.split(",")) if data.worse is not None else ():
             for line in power(
                 data, count, seeds, given.power_replicates, given.k, list(map(float, given.shares.split(",")))
             ):
