@@ -34,14 +34,17 @@ class Floor:
         return facts | {"at": self.wanted, "extrapolated": self.extrapolated}
 
 
-def floor_of(train: FeatureSet, held: FeatureSet, reference: FeatureSet) -> Floor:
+def floor_of(train: FeatureSet, held: FeatureSet, reference: FeatureSet, *, learned: bool) -> Floor:
     """Held-out images, made up to the number of the reference by training images that are not in it.
 
-    Where there are too few of either, real images are halved and the floor is taken at that number.
+    Where there are too few of either, real images are halved and the floor is taken at that number. A judge that
+    `learned` from the training images sees them otherwise than any others: only held-out ones stand in for samples then.
     """
     count = len(reference)
     if len(held) >= count:
         return Floor(held.cut(count), reference, count, count)
+    if learned:
+        return Floor(held, reference.cut(len(held)), count, len(held))
     spare = train.where(~np.isin(train.rows, reference.rows))
     if len(held) + len(spare) >= count:
         return Floor(held.joined(spare.cut(count - len(held))), reference, count, len(held))

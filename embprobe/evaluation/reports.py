@@ -30,6 +30,7 @@ class Terms:
     classes: Sequence[str] = ()
     knows: bool = False  # the judge's classes are the data set's
     accuracy: float | None = None
+    learned: bool = False  # from the training images
     whole_reference: bool = False  # FD against all training images too
     common_scale: bool = True  # of features, before KID
 
@@ -45,7 +46,7 @@ def judge_report(sets: Sets, terms: Terms) -> dict[str, Json]:
     report: dict[str, Json] = {"count": count, "features": int(reference.output.features.shape[1])}
     floors: Estimates = {}
     if "held_out" in sets:
-        floor = floor_of(sets["train"], sets["held_out"], reference)
+        floor = floor_of(sets["train"], sets["held_out"], reference, learned=terms.learned)
         floors = floor_figures(floor, terms)
         report["floor"] = floor.json()
     if terms.whole_reference:
@@ -177,7 +178,7 @@ def per_class(sets: Sets, terms: Terms) -> dict[str, Json]:
         found = _figures(samples, reference, terms)
         floors: Estimates = {}
         if "held_out" in part and len(part["held_out"]) > terms.k:
-            floor = floor_of(part["train"], part["held_out"], reference)
+            floor = floor_of(part["train"], part["held_out"], reference, learned=terms.learned)
             floors = floor_figures(floor, terms, errors=False)
             reports[name]["floor"] = floor.json()
         if terms.whole_reference:

@@ -126,6 +126,7 @@ class Measure(Stage):
             images.classes,
             knows=classes is not None,
             accuracy=accuracy,
+            learned=isinstance(self.judge, Artefact),
             whole_reference=self.reference_count == "all",
             common_scale=name != "inception",
         )
