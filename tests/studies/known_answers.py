@@ -19,9 +19,10 @@ from torch import Tensor
 from embprobe.evaluation.alignment import PixelSpace
 from embprobe.evaluation.copies import Space, distinct, search_copies
 from embprobe.evaluation.features import ImageRows
-from embprobe.evaluation.figures import figures, swapped
+from embprobe.evaluation.figures import figures
 from embprobe.evaluation.judges import Judge, load_judge
 from embprobe.evaluation.output import JudgeOutput
+from embprobe.evaluation.reports import swapped
 from embprobe.making import make
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.scores import class_shares, confusion, total_variation
