@@ -88,7 +88,8 @@ def search_copies(
     worst = test.ratio.argsort()[:WORST].tolist()
     share, low, high = test.share
     return {
-        "warned": test.p < WARNING / spaces,
+        "warned": test.p_copies
+        < WARNING / spaces,  # a given split may differ from training, which p_all takes for copying
         "p": test.p,
         "p_all": test.p_all,
         "p_copies": test.p_copies,
