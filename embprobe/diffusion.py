@@ -1,7 +1,7 @@
 """Diffusion: noise schedules, objectives, the training loss, guidance and samplers, as functions of tensors."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -59,15 +59,15 @@ class Schedule:
         bar_B = self.alphas_bar.to(time_B.device)[time_B.round().long()]
         return bar_B.sqrt().to(time_B.dtype), (1 - bar_B).sqrt().to(time_B.dtype)
 
-    def sample_times(self, count: int, device: torch.device) -> Tensor:
-        """Training times (count,), from the global generator: uniform, or logit-normal for `flow`."""
+    def times(self, count: int, generator: torch.Generator) -> Tensor:
+        """Training times (count,) f32, on the CPU: uniform, or logit-normal for `flow`."""
         if self.objective == "flow":
-            return TIMES * self.shifted(torch.sigmoid(torch.randn(count, device=device)))
-        return torch.randint(TIMES, (count,), device=device).float()
+            return TIMES * self.shifted(torch.sigmoid(torch.randn(count, generator=generator)))
+        return torch.randint(TIMES, (count,), generator=generator).float()
 
     def shifted(self, t: Tensor) -> Tensor:
         """Times of `flow` in [0, 1], moved by the shift."""
-        return self.shift * t / (1 + (self.shift - 1) * t)
+        return (self.shift * t / (1 + (self.shift - 1) * t)).clamp(max=1)  # rounding takes 1 beyond itself
 
     def target(self, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """What the network should predict."""
@@ -89,24 +89,30 @@ class Schedule:
 # ---- training
 
 
+def corruption(schedule: Schedule, shape: tuple[int, ...], generator: torch.Generator) -> dict[str, Tensor]:
+    """What training does to clean latents of a shape (B,d,*grid), f32 on the CPU: `time`, `alpha`, `sigma` (B,), `noise`."""
+    time_B = schedule.times(shape[0], generator)
+    alpha_B, sigma_B = schedule.levels(time_B)
+    return {"time": time_B, "alpha": alpha_B, "sigma": sigma_B, "noise": torch.randn(shape, generator=generator)}
+
+
 def loss(
     network: Network,
     clean: Tensor,
     schedule: Schedule,
+    corrupted: Mapping[str, Tensor],
     condition: Tensor | None = None,
     *,
     norm: Literal["l1", "l2"] = "l2",
     min_snr: float | None = None,
 ) -> Tensor:
-    """Mean training loss on clean latents (B,d,*grid); times and noise come from the global generator.
+    """Mean training loss on clean latents (B,d,*grid) with the times and the noise of a `corruption`.
 
     `min_snr` γ weights `v` by min(SNR, γ)/(SNR + 1) and `epsilon` by min(SNR, γ)/SNR (Hang et al. 2023).
     """
-    time_B = schedule.sample_times(len(clean), clean.device)
-    noise = torch.randn_like(clean)
-    alpha_B, sigma_B = schedule.levels(time_B)
+    alpha_B, sigma_B, noise = corrupted["alpha"], corrupted["sigma"], corrupted["noise"]
     alpha, sigma = (level_B.reshape(-1, *[1] * (clean.ndim - 1)) for level_B in (alpha_B, sigma_B))
-    prediction = network(alpha * clean + sigma * noise, time_B, condition).float()
+    prediction = network(alpha * clean + sigma * noise, corrupted["time"], condition).float()
     error = prediction - schedule.target(clean, noise, alpha, sigma)
     each_B = (error.abs() if norm == "l1" else error.square()).mean(tuple(range(1, clean.ndim)))
     if min_snr is None or schedule.objective == "flow":
@@ -115,9 +121,9 @@ def loss(
     return (each_B * snr_B.clamp(max=min_snr) / (snr_B + (schedule.objective == "v"))).mean()
 
 
-def drop_condition(condition: Tensor, null_condition: Tensor, share: float) -> Tensor:
-    """Conditions (B,…) with a share replaced by the null condition (…), by the global generator (Ho & Salimans 2022)."""
-    dropped_B = torch.rand(len(condition), device=condition.device) < share
+def drop_condition(condition: Tensor, null_condition: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Conditions (B,…), on the CPU, with a share replaced by the null condition (…) (Ho & Salimans 2022)."""
+    dropped_B = torch.rand(len(condition), generator=generator) < share
     return torch.where(dropped_B.reshape(-1, *[1] * (condition.ndim - 1)), null_condition.to(condition), condition)
 
 

@@ -1,5 +1,7 @@
 """Images as numbers: between u8 and float, resized, standardised, cropped, cut into patches."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -65,20 +67,26 @@ def patchify(images_BCHW: Tensor, patch: int) -> Tensor:
     return grid.permute(0, 2, 4, 3, 5, 1).reshape(count, -1, patch * patch * channels)
 
 
-def random_crop(images_BCHW: Tensor, low: float, flip: bool) -> Tensor:
-    """Random resized crops, (B,C,H,W) → the same: area `low` to 1, bilinear; mirrored half of the time if asked.
+def random_crops(count: int, low: float, flip: bool, generator: torch.Generator) -> Tensor:
+    """Random resized crops as affine maps (count,2,3), on the CPU: area `low` to 1; mirrored half of the time if asked.
 
-    The crop's aspect is 3/4 to 4/3 of the image's own. Draws from the global generator.
+    The crop's aspect is 3/4 to 4/3 of the image's own.
     """
-    count = images_BCHW.shape[0]
-    area = torch.empty(count).uniform_(low, 1.0)
-    ratio = torch.exp(torch.empty(count).uniform_(-0.2877, 0.2877))
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.empty(count).uniform_(low, high, generator=generator)
+
+    area, ratio = uniform(low, 1.0), torch.exp(uniform(-0.2877, 0.2877))
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
-    x, y = (torch.rand(count) * 2 - 1) * (1 - width), (torch.rand(count) * 2 - 1) * (1 - height)
-    sign = torch.where(torch.rand(count) < 0.5, -1.0, 1.0) if flip else torch.ones(count)
+    x, y = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
+    sign = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if flip else torch.ones(count)
     zero = torch.zeros(count)
-    theta = torch.stack([torch.stack([width * sign, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
-    grid = F.affine_grid(theta.to(images_BCHW), list(images_BCHW.shape), align_corners=False)
+    return torch.stack([torch.stack([width * sign, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
+
+
+def cropped(images_BCHW: Tensor, crops_B23: Tensor) -> Tensor:
+    """The crops, resized bilinearly to the images' own size."""
+    grid = F.affine_grid(crops_B23.to(images_BCHW.dtype), list(images_BCHW.shape), align_corners=False)
     return F.grid_sample(images_BCHW, grid, padding_mode="reflection", align_corners=False)
 
 
@@ -91,5 +99,11 @@ def _resized(images_BHWC: Tensor, size: tuple[int, int], how: str) -> Tensor:
 
 
 def _by_channel(x_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    scaled = x_BCHW / 255
-    return (scaled - scaled.new_tensor(mean)[:, None, None]) / scaled.new_tensor(std)[:, None, None]
+    mean_C11, std_C11 = (_constant(values, x_BCHW.device) for values in (mean, std))
+    return (x_BCHW / 255 - mean_C11) / std_C11
+
+
+@lru_cache(64)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """f32 (C,1,1), kept on the device: every copy to a GPU would wait for it."""
+    return torch.tensor(values, dtype=torch.float32)[:, None, None].to(device)

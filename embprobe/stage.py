@@ -18,7 +18,18 @@ Field = dataclasses.Field[Any]  # Any: a field of whatever type
 FIELDS = "__dataclass_fields__"
 MOST = 10**15  # of any number: beyond, a float can't tell it from its neighbours, and a generator takes it for no seed
 MOST_FILE = 1 << 36  # bytes of a file that is read whole
-RUNTIME = ("device", "threads", "forward", "png")  # all options that may stay out of a fingerprint
+RUNTIME = (
+    "device",
+    "deterministic",
+    "program",
+    "compile",
+    "threads",
+    "forward",
+    "png",
+)  # may stay out of a fingerprint
+DETERMINISTIC = (
+    "on a GPU: only operations that give the same bits every time, so that what is continued equals what was not"
+)
 
 
 def option(

@@ -152,13 +152,11 @@ def test_a_perfect_network_has_no_loss_and_a_zero_one_has_the_targets(objective:
         alpha, sigma = (level[:, None, None, None] for level in schedule.levels(time_B))
         return schedule.target(torch.zeros_like(z), z / sigma, alpha, sigma)
 
-    torch.manual_seed(0)
-    assert diffusion.loss(perfect, clean, schedule, norm=norm).item() == pytest.approx(0, abs=1e-5)  # type: ignore[arg-type]
-    torch.manual_seed(0)
-    idle = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule, norm=norm).item()  # type: ignore[arg-type]
+    drawn = diffusion.corruption(schedule, (4000, 1, 1, 1), torch.Generator().manual_seed(0))
+    assert diffusion.loss(perfect, clean, schedule, drawn, norm=norm).item() == pytest.approx(0, abs=1e-5)  # type: ignore[arg-type]
+    idle = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule, drawn, norm=norm).item()  # type: ignore[arg-type]
     share = 1.0 if norm == "l2" else math.sqrt(2 / math.pi)
-    torch.manual_seed(0)
-    alpha, _ = schedule.levels(schedule.sample_times(len(clean), clean.device))
+    alpha = drawn["alpha"]
     scale = alpha if objective == "v" else torch.ones(1)  # the target is α ε for `v`, ± ε for the others
     expected = share * (scale.square() if norm == "l2" else scale).mean().item()
     assert idle == pytest.approx(expected, rel=0.1)
@@ -167,14 +165,10 @@ def test_a_perfect_network_has_no_loss_and_a_zero_one_has_the_targets(objective:
 def test_min_snr_weighs_v_by_the_clipped_ratio() -> None:
     schedule = Schedule("v")
     clean = torch.ones(1, 1, 1, 1)
-    torch.manual_seed(3)
-    plain = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule)
-    torch.manual_seed(3)
-    time = schedule.sample_times(1, clean.device)
-    torch.manual_seed(3)
-    weighted = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule, min_snr=5.0)
-    alpha, sigma = schedule.levels(time)
-    snr = (alpha / sigma) ** 2
+    drawn = diffusion.corruption(schedule, (1, 1, 1, 1), torch.Generator().manual_seed(3))
+    plain = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule, drawn)
+    weighted = diffusion.loss(lambda z, t, y: torch.zeros_like(z), clean, schedule, drawn, min_snr=5.0)
+    snr = (drawn["alpha"] / drawn["sigma"]) ** 2
     torch.testing.assert_close(weighted, (plain * snr.clamp(max=5) / (snr + 1))[0])
 
 
@@ -202,16 +196,15 @@ def test_guidance_extrapolates_from_the_null_condition_inside_its_interval_only(
 
 
 def test_conditions_are_dropped_to_the_null_condition_at_the_given_rate() -> None:
-    torch.manual_seed(0)
-    dropped = diffusion.drop_condition(torch.ones(10_000, dtype=torch.long), torch.tensor(7), 0.1)
+    seeds = torch.Generator().manual_seed(0)
+    dropped = diffusion.drop_condition(torch.ones(10_000, dtype=torch.long), torch.tensor(7), 0.1, seeds)
     assert set(dropped.tolist()) == {1, 7}
     assert (dropped == 7).float().mean().item() == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_condition_is_dropped_whole() -> None:
-    torch.manual_seed(0)
     null = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    dropped = diffusion.drop_condition(torch.zeros(100, 2, 2), null, 0.5)
+    dropped = diffusion.drop_condition(torch.zeros(100, 2, 2), null, 0.5, torch.Generator().manual_seed(0))
     each = [torch.equal(d, null) or torch.equal(d, torch.zeros(2, 2)) for d in dropped]
     assert all(each) and 20 < sum(torch.equal(d, null) for d in dropped) < 80
 
@@ -222,7 +215,8 @@ def test_the_loss_takes_latents_of_any_grid(grid: tuple[int, ...]) -> None:
         return z / schedule.levels(time_B)[1].reshape(-1, *[1] * (z.ndim - 1))
 
     schedule = Schedule("epsilon")
-    assert diffusion.loss(perfect, torch.zeros(8, 2, *grid), schedule).item() == pytest.approx(0, abs=1e-5)
+    drawn = diffusion.corruption(schedule, (8, 2, *grid), torch.Generator().manual_seed(0))
+    assert diffusion.loss(perfect, torch.zeros(8, 2, *grid), schedule, drawn).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_only_a_stochastic_sampler_takes_eta() -> None:

@@ -45,9 +45,20 @@ def generator_loss(fake: Tensor) -> Tensor:
     return -1.0 * fake.mean()
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
-    """‖∇ reconstruction‖ / ‖∇ adversarial‖ at the decoder's last layer, at most 10⁴ (Esser et al. 2021, eq. 7)."""
-    (reconstruction_grad,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
-    (adversarial_grad,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
-    weight: Tensor = (reconstruction_grad.norm() / (adversarial_grad.norm() + 1e-4)).clamp(0, 1e4)
-    return weight.detach()
+def adaptive_weight(fake: Tensor, towards_real: Tensor, towards_fooling: Tensor, last_layer: Tensor) -> Tensor:
+    """‖∇ reconstruction‖ / ‖∇ adversarial‖ at the decoder's last layer, at most 10⁴ (Esser et al. 2021, eq. 7).
+
+    From the gradients of both losses at the image; each is taken through the last layer alone.
+    """
+    norms = [
+        torch.autograd.grad(fake, last_layer, towards, retain_graph=True)[0].norm()
+        for towards in (towards_real, towards_fooling)
+    ]
+    weight: Tensor = (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
+    return weight
+
+
+def with_gradient(loss: Tensor, image: Tensor, gradient: Tensor) -> Tensor:
+    """A loss of this value whose gradient at the image is the one given."""
+    through = (image.float() * gradient.float()).sum()
+    return loss + through - through.detach()

@@ -1,6 +1,6 @@
 """ResNet-18 on the data set's own classes: the judge that needs nobody else's weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from torchvision.models import ResNet, resnet18
 from embprobe.errors import UserError
 from embprobe.nn.layers import decay_groups
 from embprobe.nn.weights import read_weights
-from embprobe.pixels import channel_statistics, random_crop, standardised
+from embprobe.pixels import channel_statistics, cropped, random_crops, standardised
 from embprobe.training.task import Task
 
 
@@ -36,9 +36,13 @@ class Classifier(Task):
         groups = decay_groups(list(self.network.parameters()), 0.05)
         return {"classifier": torch.optim.AdamW(groups, lr=self.rate, fused=True)}
 
+    def draws(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """`crops` (B,2,3)."""
+        return {"crops": random_crops(len(batch["images"]), 0.4, self.flip, generator)}
+
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """One loss, and the share of the batch classified rightly."""
-        images = random_crop(standardised(batch["images"], self.mean, self.std), 0.4, self.flip)
+        images = cropped(standardised(batch["images"], self.mean, self.std), batch["crops"])
         logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         self.scalars["batch_accuracy"] = (logits.argmax(1) == batch["label"]).float().mean()
         yield "classifier", nn.functional.cross_entropy(logits, batch["label"])

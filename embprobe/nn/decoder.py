@@ -1,7 +1,7 @@
 """Decoder: latents (*grid,d) to images, latent diffusion's decoder scaled to the image's size."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,13 @@ from diffusers.models.autoencoders.vae import Decoder as Body
 from torch import Tensor, nn
 
 from embprobe.errors import UserError
-from embprobe.nn.adversarial import PatchDiscriminator, adaptive_weight, discriminator_loss, generator_loss
+from embprobe.nn.adversarial import (
+    PatchDiscriminator,
+    adaptive_weight,
+    discriminator_loss,
+    generator_loss,
+    with_gradient,
+)
 from embprobe.nn.vae import posterior_sample
 from embprobe.pixels import to_signed
 from embprobe.training.task import Task
@@ -25,6 +31,9 @@ class PixelDecoder(nn.Module):
     The grid is doubled until it reaches `size`, then resized by an antialiased bicubic where H/h or W/w is no such
     power of two. Widths are `width` × (1, …, 1, 2, 2): 64 × 1-1-2-2 and 3.27 M parameters for 16×16×16 to 128 px.
     """
+
+    down: Tensor | None
+    across: Tensor
 
     def __init__(
         self, channels: int, grid: Sequence[int], size: Sequence[int], *, width: int = 64, out_channels: int = 3
@@ -43,6 +52,10 @@ class PixelDecoder(nn.Module):
             layers_per_block=2,
             norm_num_groups=next(g for g in (32, 16, 8, 4, 2, 1) if width % g == 0 and (width // g >= 2 or g == 1)),
         )
+        made = [tokens * 2**doublings for tokens in grid]
+        resized = made != list(self.size)
+        for name, pixels, wanted in zip(("down", "across"), made, self.size, strict=True):
+            self.register_buffer(name, _resizing(pixels, wanted) if resized else None, persistent=False)
 
     @property
     def last_layer(self) -> Tensor:
@@ -53,9 +66,16 @@ class PixelDecoder(nn.Module):
     def forward(self, z_Bhwd: Tensor) -> Tensor:
         """Images BCHW; not clamped, so that gradients pass."""
         image: Tensor = self.body(z_Bhwd.permute(0, 3, 1, 2).contiguous())
-        if tuple(image.shape[-2:]) == self.size:
+        if self.down is None:
             return image
-        return F.interpolate(image.float(), self.size, mode="bicubic", antialias=True, align_corners=False)
+        with torch.autocast(image.device.type, enabled=False):
+            return self.down @ image.float() @ self.across.mT
+
+
+def _resizing(pixels: int, wanted: int) -> Tensor:
+    """The antialiased bicubic as a matrix (wanted, pixels): its gradient, unlike PyTorch's own, is always the same."""
+    square = torch.eye(pixels)[None, None]
+    return F.interpolate(square, (wanted, pixels), mode="bicubic", antialias=True, align_corners=False)[0, 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,28 +125,55 @@ class DecoderTask(Task):
             for name, network in networks.items()
         }
 
+    def draws(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """`sigma` (B,) and `noise` of the latents' shape; noise `within` the posterior where it is sampled."""
+        shape = batch["latents"].shape
+        drawn = {"sigma": self.noise * torch.rand(shape[0], generator=generator)}
+        drawn["noise"] = torch.randn(shape, generator=generator)
+        return drawn | ({"within": torch.randn(shape, generator=generator)} if "spread" in batch else {})
+
+    def program(self, step: int) -> str:
+        """With or without the discriminator."""
+        return "adversarial" if self.adversarial(step) else ""
+
+    def adversarial(self, step: int) -> bool:
+        """Whether the discriminator takes part."""
+        (weighting,) = self.weighting
+        return self.discriminator is not None and weighting.gan_start is not None and step >= weighting.gan_start
+
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """The decoder's loss, then the discriminator's from its first step on."""
-        latents = posterior_sample(batch["latents"], batch.get("spread"))
+        latents = posterior_sample(batch["latents"], batch.get("spread"), batch.get("within"))
         real = to_signed(batch["images"], self.network.size)
-        sigma_B = self.noise * torch.rand(len(real), device=real.device)
-        noisy = latents + sigma_B[:, None, None, None] * torch.randn_like(latents)
-        fake = self.network(noisy)
+        fake = self.network(latents + batch["sigma"][:, None, None, None] * batch["noise"])
+        if not self.adversarial(step):
+            yield "decoder", self.reconstruction(fake, real)
+            return
+        assert self.discriminator is not None
+        (weighting,) = self.weighting
+        loss, adversarial = self.reconstruction(fake, real), generator_loss(self.discriminator(fake).float())
+        (towards_real,) = torch.autograd.grad(loss, fake)  # as far as the image: one way back through the decoder
+        (towards_fooling,) = torch.autograd.grad(adversarial, fake)
+        weight = adaptive_weight(fake, towards_real, towards_fooling, self.network.last_layer)
+        self.scalars["adaptive_weight"] = weight
+        share = weighting.gan_weight * weight
+        total = loss.detach() + share * adversarial.detach()
+        yield "decoder", with_gradient(total, fake, towards_real + share * towards_fooling)
+        yield (
+            "discriminator",
+            discriminator_loss(self.discriminator(real).float(), self.discriminator(fake.detach()).float()),
+        )
+
+    def reconstruction(self, fake: Tensor, real: Tensor) -> Tensor:
+        """L1, and the perceptual distance where there is one."""
         loss = (fake.float() - real).abs().mean()
         self.scalars["l1"] = loss.detach()
         (weighting,) = self.weighting
-        if weighting.distance is not None:
-            distance = weighting.distance(fake, real).float().mean()
-            self.scalars["perceptual"] = distance.detach()
-            loss = loss + weighting.perceptual_weight * distance
-        if self.discriminator is None or weighting.gan_start is None or step < weighting.gan_start:
-            yield "decoder", loss
-            return
-        adversarial = generator_loss(self.discriminator(fake).float())
-        weight = adaptive_weight(loss, adversarial, self.network.last_layer)
-        self.scalars["adaptive_weight"] = weight
-        yield "decoder", loss + weighting.gan_weight * weight * adversarial
-        yield "discriminator", discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()))
+        if weighting.distance is None:
+            return loss
+        distance = weighting.distance(fake, real).float().mean()
+        self.scalars["perceptual"] = distance.detach()
+        return loss + weighting.perceptual_weight * distance
 
     def after(self, step: int) -> None:
         """Tells that a step is done."""

@@ -11,6 +11,7 @@ from embprobe import diffusion
 from embprobe.diffusion import Objective, Schedule
 from embprobe.errors import UserError
 from embprobe.nn.dit import DiT
+from embprobe.nn.dropout import Dropouts
 from embprobe.nn.unet import UNet
 from embprobe.nn.vae import posterior_sample
 from embprobe.training.task import Task
@@ -109,10 +110,8 @@ class DenoiserTask(Task):
         resident: Mapping[str, Tensor] | None,
     ) -> None:
         super().__init__()
-        self.network = build_denoiser(config)
-        self.schedule = config.schedule
-        self.null_condition: Tensor | None
-        self.register_buffer("null_condition", config.null_condition, persistent=False)
+        self.network, self.config, self.schedule = build_denoiser(config), config, config.schedule
+        self.dropouts = Dropouts.of(self.network)
         self.rate, self.beta_2, self.norm, self.min_snr = rate, beta_2, norm, min_snr
         self.condition_dropout = condition_dropout
         self.resident = resident
@@ -122,14 +121,24 @@ class DenoiserTask(Task):
         parameters = self.network.parameters()
         return {"denoiser": torch.optim.AdamW(parameters, self.rate, (0.9, self.beta_2), weight_decay=0.01, fused=True)}
 
+    def draws(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """A `corruption`; noise `within` the posterior and the `key` of dropouts, where there are any; conditions, of
+        which a share is dropped."""
+        config, count = self.config, len(next(iter(batch.values())))
+        drawn = diffusion.corruption(self.schedule, (count, config.channels, *config.grid), generator)
+        if "spread" in (self.resident or batch):
+            drawn["within"] = torch.randn(count, *config.grid, config.channels, generator=generator)
+        condition, null = batch.get("condition"), config.null_condition
+        if condition is not None and null is not None and self.condition_dropout > 0:
+            drawn["condition"] = diffusion.drop_condition(condition, null, self.condition_dropout, generator)
+        return drawn | self.dropouts.draws(generator)
+
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
-        """The loss at random times; a share of the conditions is replaced by the null condition."""
+        """The loss at the times and with the noise that were drawn."""
+        self.dropouts.follow(batch)
         if self.resident is not None:
             batch = batch | {name: values[batch["row"]] for name, values in self.resident.items()}
-        latents = posterior_sample(batch["latents"], batch.get("spread"))
-        condition = batch.get("condition")
-        if condition is not None and self.null_condition is not None and self.condition_dropout > 0:
-            condition = diffusion.drop_condition(condition, self.null_condition, self.condition_dropout)
+        latents = posterior_sample(batch["latents"], batch.get("spread"), batch.get("within"))
         clean = latents.movedim(-1, 1).contiguous()
-        loss = diffusion.loss(self.network, clean, self.schedule, condition, norm=self.norm, min_snr=self.min_snr)
-        yield "denoiser", loss
+        given = (self.network, clean, self.schedule, batch, batch.get("condition"))
+        yield "denoiser", diffusion.loss(*given, norm=self.norm, min_snr=self.min_snr)

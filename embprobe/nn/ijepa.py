@@ -2,15 +2,16 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from embprobe.nn.layers import STATISTICS_EVERY, decay_groups, gather, sin_cos_positions, token_statistics
+from embprobe.nn.layers import decay_groups, gather, sin_cos_positions, token_statistics
 from embprobe.nn.vit import embed_patches, run_blocks, set_positions
-from embprobe.pixels import channel_statistics, random_crop, standardised
+from embprobe.pixels import channel_statistics, cropped, random_crops, standardised
 from embprobe.training.task import Task
 
 TARGETS = 4
@@ -47,6 +48,7 @@ class IJEPA(Task):
     """`network` is the target encoder, a moving average of the context encoder."""
 
     network: VisionTransformer
+    encoded: Tensor  # of the last step
 
     def __init__(
         self, vit: VisionTransformer, rate: float, steps: int, *, width: int, depth: int, momentum: float = 0.996
@@ -69,27 +71,40 @@ class IJEPA(Task):
         self.groups = optimiser.param_groups
         return {"ijepa": optimiser}
 
+    def draws(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """`crops` (B,2,3); for each group g of images `rows_g` (b,), `context_g` (b,C) and `targets_g` (4,b,M)."""
+        count = len(batch["images"])
+        targets_TBM, keep_BL = sample_masks(count, self.grid, generator)
+        drawn = {"crops": random_crops(count, 0.3, False, generator)}
+        for g, (rows, context_BC) in enumerate(group_contexts(keep_BL, GROUPS, generator)):
+            drawn |= {f"rows_{g}": rows, f"context_{g}": context_BC, f"targets_{g}": targets_TBM[:, rows]}
+        return drawn
+
+    def program(self, step: int) -> str | None:
+        """Blocks have other sizes at every step."""
+        return None
+
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """Smooth L1 between predicted and layer-normalised target embeddings, mean over blocks."""
         share = step / max(1, self.steps)
         self.groups[0]["weight_decay"] = 0.4 + (0.04 - 0.4) * 0.5 * (1 + math.cos(math.pi * share))
-        images = random_crop(standardised(batch["images"], self.mean, self.std), 0.3, flip=False)
+        images = cropped(standardised(batch["images"], self.mean, self.std), batch["crops"])
         with torch.no_grad():
-            embedded_BLD = run_blocks(self.network, embed_patches(self.network, images))
-            if (step + 1) % STATISTICS_EVERY == 0:
-                self.scalars |= token_statistics(embedded_BLD)
-            embedded_BLD = nn.functional.layer_norm(embedded_BLD.float(), embedded_BLD.shape[-1:])
-        blocks_TBM, keep_BL = sample_masks(images.shape[0], self.grid)
+            self.encoded = run_blocks(self.network, embed_patches(self.network, images))
+            embedded_BLD = nn.functional.layer_norm(self.encoded.float(), self.encoded.shape[-1:])
         tokens = embed_patches(self.context, images)
         loss = tokens.new_zeros(())
-        for rows, context_BC in group_contexts(keep_BL, GROUPS):
-            rows, context_BC = rows.to(tokens.device), context_BC.to(tokens.device)
-            targets_TBM = blocks_TBM.to(tokens.device)[:, rows]
+        for g in range(sum(name.startswith("rows_") for name in batch)):
+            rows, context_BC, targets_TBM = (batch[f"{name}_{g}"] for name in ("rows", "context", "targets"))
             context_BCD = run_blocks(self.context, gather(tokens[rows], context_BC))
             predicted = self.predictor(context_BCD, context_BC, targets_TBM)
             wanted = torch.cat([gather(embedded_BLD[rows], t) for t in targets_TBM])
             loss = loss + nn.functional.smooth_l1_loss(predicted.float(), wanted) * (len(rows) / len(images))
         yield "ijepa", loss
+
+    def statistics(self) -> dict[str, Tensor | float]:
+        """Spread and rank of the target encoder's tokens."""
+        return token_statistics(self.encoded)
 
     @torch.no_grad()
     def after(self, step: int) -> None:
@@ -98,56 +113,63 @@ class IJEPA(Task):
         torch._foreach_lerp_(list(self.network.parameters()), list(self.context.parameters()), 1 - momentum)
 
 
-def sample_masks(count: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Target blocks as indices (4,B,M) and the context's patches as booleans (B,L).
+def sample_masks(count: int, grid: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Target blocks as indices (4,B,M) and the context's patches as booleans (B,L), on the CPU.
 
     Block sizes are drawn once a batch, places for each image: targets of scale 0.15-0.2 and aspect 0.75-1.5; a context
     block of scale 0.85-1, minus the targets. Masks that leave a context of `MIN_KEEP` patches or fewer are drawn anew.
     The released code draws the context alone anew and lets targets into it after 20 times; it takes one number for
     scale and aspect, and never reaches the last row and column.
     """
-    target, context = _block_size(grid, (0.15, 0.2), (0.75, 1.5)), _block_size(grid, (0.85, 1.0), (1.0, 1.0))
-    targets, keep = _placed(count, grid, target, context)
+    draw = _Blocks(grid, generator)
+    target, context = draw.size((0.15, 0.2), (0.75, 1.5)), draw.size((0.85, 1.0), (1.0, 1.0))
+    targets, keep = draw.masks(count, target, context)
     least = min(MIN_KEEP, grid[0] * grid[1] // 6)
     for _ in range(TRIES):
         (few,) = torch.nonzero(keep.sum(1) <= least, as_tuple=True)
         if not len(few):
             break
-        targets[:, few], keep[few] = _placed(len(few), grid, target, context)
+        targets[:, few], keep[few] = draw.masks(len(few), target, context)
     keep[~keep.any(1), 0] = True  # a context is never empty
     return targets, keep
 
 
-def _placed(
-    count: int, grid: tuple[int, int], target: tuple[int, int], context: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Target blocks of a size as indices (4,B,M), and the patches of a context block outside of them (B,L)."""
-    targets = torch.stack([_place(count, grid, target) for _ in range(TARGETS)])
-    keep = torch.zeros(count, grid[0] * grid[1], dtype=torch.bool)
-    keep.scatter_(1, _place(count, grid, context), True)
-    for places in targets:
-        keep.scatter_(1, places, False)
-    return targets, keep
+@dataclass(frozen=True)
+class _Blocks:
+    """Draws rectangles of patches."""
+
+    grid: tuple[int, int]
+    generator: torch.Generator
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
+
+    def size(self, scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:
+        """Height and width in patches; the aspect is taken relative to the grid's own."""
+        rows, columns = self.grid
+        area = self.uniform(*scale) * rows * columns
+        ratio = self.uniform(*aspect) * (rows / columns)
+        return (min(rows, max(1, round((area * ratio) ** 0.5))), min(columns, max(1, round((area / ratio) ** 0.5))))
+
+    def places(self, count: int, block: tuple[int, int]) -> Tensor:
+        """Indices (count, height·width) of blocks at random places."""
+        (rows, columns), (height, width) = self.grid, block
+        top = torch.randint(rows - height + 1, (count, 1, 1), generator=self.generator)
+        left = torch.randint(columns - width + 1, (count, 1, 1), generator=self.generator)
+        down, across = top + torch.arange(height)[None, :, None], left + torch.arange(width)[None, None, :]
+        return (down * columns + across).flatten(1)
+
+    def masks(self, count: int, target: tuple[int, int], context: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Targets of a size as indices (4,B,M), and the patches of a context block outside of them (B,L)."""
+        targets = torch.stack([self.places(count, target) for _ in range(TARGETS)])
+        keep = torch.zeros(count, self.grid[0] * self.grid[1], dtype=torch.bool)
+        keep.scatter_(1, self.places(count, context), True)
+        for places in targets:
+            keep.scatter_(1, places, False)
+        return targets, keep
 
 
-def _block_size(grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:
-    """Height and width in patches; the aspect is taken relative to the grid's own."""
-    low, span = scale[0], scale[1] - scale[0]
-    area = (low + span * float(torch.rand(()))) * grid[0] * grid[1]
-    ratio = (aspect[0] + (aspect[1] - aspect[0]) * float(torch.rand(()))) * (grid[0] / grid[1])
-    return (min(grid[0], max(1, round((area * ratio) ** 0.5))), min(grid[1], max(1, round((area / ratio) ** 0.5))))
-
-
-def _place(count: int, grid: tuple[int, int], block: tuple[int, int]) -> Tensor:
-    """Indices (count, height·width) of blocks at random places."""
-    height, width = block
-    top = torch.randint(grid[0] - height + 1, (count, 1, 1))
-    left = torch.randint(grid[1] - width + 1, (count, 1, 1))
-    rows, columns = top + torch.arange(height)[None, :, None], left + torch.arange(width)[None, None, :]
-    return (rows * grid[1] + columns).flatten(1)
-
-
-def group_contexts(keep_BL: Tensor, groups: int) -> list[tuple[Tensor, Tensor]]:
+def group_contexts(keep_BL: Tensor, groups: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
     """Images in groups of similar context size, each group's contexts cut to its smallest: (rows, indices (b,M)).
 
     What is cut is drawn at random, so that no corner is preferred. The released code cuts all to the smallest of the
@@ -157,6 +179,6 @@ def group_contexts(keep_BL: Tensor, groups: int) -> list[tuple[Tensor, Tensor]]:
     contexts = []
     for rows in counts.argsort().chunk(groups):
         size = int(counts[rows].min())
-        score = torch.rand(len(rows), keep_BL.shape[1]) + keep_BL[rows].float()
+        score = torch.rand(len(rows), keep_BL.shape[1], generator=generator) + keep_BL[rows].float()
         contexts.append((rows, score.topk(size, dim=1).indices))
     return contexts

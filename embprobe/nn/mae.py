@@ -1,14 +1,14 @@
 """Masked autoencoder (He et al. 2022): predict the normalised pixels of the three quarters that are hidden."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from embprobe.nn.layers import STATISTICS_EVERY, decay_groups, gather, sin_cos_positions, token_statistics
+from embprobe.nn.layers import decay_groups, gather, sin_cos_positions, token_statistics
 from embprobe.nn.vit import embed_patches, run_blocks, set_positions
-from embprobe.pixels import channel_statistics, patchify, random_crop, standardised
+from embprobe.pixels import channel_statistics, cropped, patchify, random_crops, standardised
 from embprobe.training.task import Task
 
 
@@ -17,6 +17,7 @@ class MAE(Task):
 
     network: VisionTransformer
     positions: Tensor
+    encoded: Tensor  # of the last step
 
     def __init__(self, vit: VisionTransformer, rate: float, *, width: int, depth: int, masked: float = 0.75) -> None:
         super().__init__()
@@ -36,20 +37,27 @@ class MAE(Task):
         groups = decay_groups(list(self.parameters()), 0.05)
         return {"mae": torch.optim.AdamW(groups, lr=self.rate, betas=(0.9, 0.95), fused=True)}
 
+    def draws(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """`crops` (B,2,3), and the patches of each image in a random order (B,L); the first are shown."""
+        count = len(batch["images"])
+        order = torch.rand(count, self.positions.shape[1], generator=generator).argsort(1)
+        return {"crops": random_crops(count, 0.3, True, generator), "order": order, "back": order.argsort(1)}
+
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """Mean squared error on the hidden patches' pixels, each patch normalised to mean 0 and variance 1."""
-        images = random_crop(standardised(batch["images"], self.mean, self.std), 0.3, flip=True)
+        images = cropped(standardised(batch["images"], self.mean, self.std), batch["crops"])
         tokens = embed_patches(self.network, images)
         count, length, _ = tokens.shape
-        order = torch.rand(count, length, device=tokens.device).argsort(1)
         shown = round(length * (1 - self.masked))
-        encoded_BMD = run_blocks(self.network, gather(tokens, order[:, :shown]))
-        masked = torch.cat([self.embed(encoded_BMD), self.mask_token.expand(count, length - shown, -1)], 1)
-        tokens = gather(masked, order.argsort(1)) + self.positions
+        hidden = batch["order"][:, shown:]
+        self.encoded = run_blocks(self.network, gather(tokens, batch["order"][:, :shown]))
+        masked = torch.cat([self.embed(self.encoded), self.mask_token.expand(count, length - shown, -1)], 1)
+        tokens = gather(masked, batch["back"]) + self.positions
         predicted = self.project(self.blocks(tokens))
         target = patchify(images, self.patch)
         target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6).sqrt()
-        hidden = order[:, shown:]
-        if (step + 1) % STATISTICS_EVERY == 0:
-            self.scalars |= token_statistics(encoded_BMD)
         yield "mae", nn.functional.mse_loss(gather(predicted.float(), hidden), gather(target, hidden))
+
+    def statistics(self) -> dict[str, Tensor | float]:
+        """Spread and rank of the shown patches' tokens."""
+        return token_statistics(self.encoded)

@@ -1,6 +1,6 @@
 """Compress embeddings (*grid,D) into latents (*grid,d): a linear VAE, or one transformer layer each way around it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -52,14 +52,14 @@ class VAE(nn.Module):
         """Embeddings (B,*grid,D) in the encoder's own units."""
         return self.decode_standardised(z) * self.std + self.mean
 
-    def loss(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss, squared error, KL), each summed over an image and averaged over the batch.
+    def loss(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss, squared error, KL) at unit noise (B,*grid,d), each summed over an image and averaged over the batch.
 
-        loss = squared error + kl_weight · KL; noise comes from the global generator.
+        loss = squared error + kl_weight · KL.
         """
         image_axes = tuple(range(1, x.ndim))
         mean, logvar = self.encode(x)
-        z = posterior_sample(mean, (logvar / 2).exp())
+        z = posterior_sample(mean, (logvar / 2).exp(), noise)
         error = (self.decode_standardised(z) - self.standardise(x)).square().sum(image_axes).mean()
         divergence = kl(mean, logvar).sum(image_axes).mean()
         return error + self.kl_weight * divergence, error, divergence
@@ -114,9 +114,9 @@ class GridLayer(nn.Module):
         return out
 
 
-def posterior_sample(mean: Tensor, std: Tensor | None) -> Tensor:
-    """mean + std · ε with noise from the global generator; the mean itself, and nothing drawn, where std is None."""
-    return mean if std is None else mean + std * torch.randn_like(mean)
+def posterior_sample(mean: Tensor, std: Tensor | None, noise: Tensor | None) -> Tensor:
+    """mean + std · noise; the mean itself where there is no std."""
+    return mean if std is None or noise is None else mean + std * noise
 
 
 def kl(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -137,9 +137,14 @@ class VAETask(Task):
         """Adam."""
         return {"vae": torch.optim.Adam(self.network.parameters(), self.rate, fused=True)}
 
+    def draws(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """`noise` (B,*grid,d)."""
+        channels = self.network.to_embedding.in_features
+        return {"noise": torch.randn(*batch["embeddings"].shape[:-1], channels, generator=generator)}
+
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """The VAE's loss; its two terms are logged apart."""
-        loss, error, divergence = self.network.loss(batch["embeddings"])
+        loss, error, divergence = self.network.loss(batch["embeddings"].float(), batch["noise"])
         self.scalars |= {"error": error.detach(), "kl": divergence.detach()}
         yield "vae", loss
 

@@ -27,7 +27,7 @@ class Classify(Training):
     Labels are not smoothed, so that the score of its judgements can reach the number of classes.
     """
 
-    version = 3
+    version = 4
 
     images: Artefact = option(
         "an ingested data set with classes, or a folder or zip to ingest first", made_by=("ingest",)

@@ -34,7 +34,7 @@ class Compress(Training):
     for 100 epochs.
     """
 
-    version = 2
+    version = 3
 
     embeddings: Artefact = option("an extract artefact", made_by=("extract",))
     kind: Literal["linear", "attention"] = option(

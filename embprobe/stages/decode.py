@@ -36,7 +36,7 @@ class Decode(Training):
     The same held-out images are kept as snapshots after 64, 256, 1000, 4000, 7000 and all steps.
     """
 
-    version = 2
+    version = 3
 
     latents: Artefact = option("a compress artefact", made_by=("compress",))
     images: Artefact = option("the data set; else the one the latents were made from", None, made_by=("ingest",))

@@ -71,7 +71,7 @@ class Diffuse(Training):
     mirrored, since latents can't be.
     """
 
-    version = 2
+    version = 3
 
     latents: Artefact = option("a compress artefact", made_by=("compress",))
     preset: Literal["paper", "modern"] = option("where options left out come from", "modern")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Pretrain(Training):
     """Train an image encoder by I-JEPA or MAE on the data set's training images."""
 
-    version = 3
+    version = 4
 
     images: Artefact = option("an ingested data set, or a folder or zip to ingest first", made_by=("ingest",))
     objective: Literal["ijepa", "mae"] = option("what the encoder learns to predict: embeddings or pixels")

@@ -1,7 +1,9 @@
 """Everything the next step of a training depends on, as a file: the same step follows whenever it is loaded."""
 
 import json
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,10 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from embprobe import console
+from embprobe import console, signals
 from embprobe.errors import DamagedError
 from embprobe.store import CHECKPOINTS, Artefact
 from embprobe.training.task import EMA, Task
+
+LEAST_SECONDS = 30.0  # between checkpoints
+SHARE = 0.03  # of the time that checkpoints may take
 
 
 @dataclass
@@ -45,20 +50,91 @@ class State:
     plateau: Plateau
 
 
-def save_checkpoint(state: State, out: Artefact) -> None:
-    """Writes a checkpoint, a new file each time, and removes the one before."""
+class Saver:
+    """Writes checkpoints beside the training, so seldom that they take at most `SHARE` of the time.
+
+    The state is copied when it is saved; a thread writes the copy, a new file each time, and removes the one before.
+    """
+
+    def __init__(self, state: State, out: Artefact) -> None:
+        self.state, self.out = state, out
+        self.pool = ThreadPoolExecutor(1)
+        self.pending: Future[float] | None = None
+        self.saved, self.cost = time.monotonic(), 0.0
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.pool.shutdown()
+        if kind is None:
+            self.settle()
+
+    def due(self) -> bool:
+        """Whether it is time for another one."""
+        if self.pending is not None and not self.pending.done():
+            return False
+        return time.monotonic() - self.saved > max(LEAST_SECONDS, self.cost / SHARE)
+
+    def save(self) -> None:
+        """Copies the state, and has it written."""
+        self.settle()
+        began = time.monotonic()
+        name, facts = _name_of(self.state), _facts_of(self.state)
+        tensors, copied = _copied(_tensors_of(self.state))
+        self.saved = time.monotonic()
+        self.cost = self.saved - began
+        self.pending = self.pool.submit(self._write, name, tensors, facts, copied)
+
+    def settle(self) -> None:
+        """Waits until what was saved is on the disk."""
+        if self.pending is not None:
+            with signals.saving():
+                self.cost += self.pending.result()
+            self.pending = None
+
+    def _write(
+        self, name: str, tensors: dict[str, Tensor], facts: dict[str, str], copied: "torch.cuda.Event | None"
+    ) -> float:
+        """Seconds that it took."""
+        began = time.monotonic()
+        if copied is not None:
+            copied.synchronize()
+        before = self.out.folder.names(CHECKPOINTS)
+        if name not in before:
+            self.out.write_tensors(name, tensors, facts)
+        self.out.remove(*(n for n in before if n != name))
+        return time.monotonic() - began
+
+
+def _name_of(state: State) -> str:
+    return f"{CHECKPOINTS}/step_{state.step:08d}.safetensors"
+
+
+def _facts_of(state: State) -> dict[str, str]:
+    return {"step": str(state.step), "plateau": json.dumps(asdict(state.plateau))}
+
+
+def _tensors_of(state: State) -> dict[str, Tensor]:
     tensors = {f"task.{k}": v for k, v in state.task.state_dict().items()}
     if state.ema:
         tensors |= {f"ema.{k}": v for k, v in state.ema.values.items()}
     for name, optimiser in state.optimisers.items():
         for index, values in optimiser.state_dict()["state"].items():
             tensors |= {f"opt.{name}.{index}.{k}": torch.as_tensor(v) for k, v in values.items() if v is not None}
-    before = out.folder.names(CHECKPOINTS)
-    name = f"{CHECKPOINTS}/step_{state.step:08d}.safetensors"
-    if name not in before:
-        facts = {"step": str(state.step), "plateau": json.dumps(asdict(state.plateau))}
-        out.write_tensors(name, tensors, facts)
-    out.remove(*(n for n in before if n != name))
+    return tensors
+
+
+def _copied(tensors: dict[str, Tensor]) -> "tuple[dict[str, Tensor], torch.cuda.Event | None]":
+    """Copies in the CPU's memory; those of a GPU's are there once the event has come."""
+    copies = {k: torch.empty_like(v, device="cpu", pin_memory=v.is_cuda) for k, v in tensors.items()}
+    for name, value in tensors.items():
+        copies[name].copy_(value.detach(), non_blocking=True)
+    if not any(v.is_cuda for v in tensors.values()):
+        return copies, None
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record()
+    return copies, event
 
 
 def load_latest(state: State, out: Artefact, device: str, milestones: Sequence[int] = ()) -> None:
@@ -100,7 +176,7 @@ def _load_checkpoint(state: State, path: str, device: str) -> None:
     state.step, state.plateau = int(facts["step"]), Plateau(**json.loads(facts["plateau"]))
     state.task.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("task.")})
     if state.ema:
-        state.ema.values = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
+        state.ema.load({k[4:]: v for k, v in tensors.items() if k.startswith("ema.")})
     for name, optimiser in state.optimisers.items():
         owned = [p for g in optimiser.param_groups for p in g["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
@@ -120,7 +196,7 @@ def _load_milestone(state: State, out: Artefact, device: str) -> None:
         except DamagedError:
             continue
         if state.ema:
-            state.ema.values = {k: v.clone() for k, v in weights.items()}
+            state.ema.load(weights)
         state.step = step
         out.log.add(event="continued from a milestone", at=step)
         console.say(f"continuing from the milestone at step {step}; the result can differ from the first")

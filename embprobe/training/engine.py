@@ -1,25 +1,26 @@
 """The one training loop: it owns the device, precision, clipping, EMA, checkpoints, milestones, log and progress."""
 
 import math
-import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from embprobe import console, signals
 from embprobe.errors import MachineError
 from embprobe.store import CHECKPOINTS, Artefact, Json
 from embprobe.training import checkpoints
-from embprobe.training.checkpoints import Plateau, State
-from embprobe.training.device import mix
+from embprobe.training.checkpoints import Plateau, Saver, State
+from embprobe.training.device import is_cuda, mix
+from embprobe.training.program import Program, Recorded, record
 from embprobe.training.task import EMA, Batches, Task
 
-CHECKPOINT_SECONDS = 30.0
 LOG_EVERY = 20  # steps between rows of the log
+AHEAD = 2  # batches made while a step runs
 ROLLED_BACK = "rolled back"
 
 
@@ -39,6 +40,8 @@ class Fit:
     label: str = "training"
     plateau_every: int | None = None  # steps between validations
     patience: int = 2  # validations without improvement, after which the rate halves
+    program: Literal["auto", "graph", "eager"] = "auto"  # a step as one CUDA graph, or operation by operation
+    compiled: bool = False
 
 
 def warmup_cosine(warmup: int, steps: int, floor: float = 0.0) -> Callable[[int], float]:
@@ -67,8 +70,16 @@ class Loop:
         optimisers = task.optimisers()
         ema = EMA(task.network, config.ema) if config.ema is not None else None
         self.state = State(self.task, optimisers, ema, 0, Plateau())
-        self.base = {n: [g["lr"] for g in o.param_groups] for n, o in optimisers.items()}
-        self.owned = {n: [p for g in o.param_groups for p in g["params"]] for n, o in optimisers.items()}
+        self.base = {n: [float(g["lr"]) for g in o.param_groups] for n, o in optimisers.items()}
+        self.on_gpu = is_cuda(config.device)
+        if self.on_gpu:  # rates and counts of steps lie on the device, where a recorded step reads them
+            for optimiser in optimisers.values():
+                for group in optimiser.param_groups:
+                    group |= {"capturable": True, "lr": torch.tensor(group["lr"], device=config.device)}
+        self.run = Program(task, optimisers, config.device, bf16=config.precision == "bf16", clip=config.clip)
+        self.recorded: dict[str, Recorded | None] = {}
+        if config.compiled:
+            task.network.compile(fullgraph=True)
 
     @property
     def step(self) -> int:
@@ -78,32 +89,42 @@ class Loop:
         """The weights that the artefact is about."""
         return self.state.ema.values if self.state.ema else self.task.network.state_dict()
 
+    def given(self, batches: Batches, step: int) -> dict[str, Tensor]:
+        """A step's batch and its random numbers, on the CPU; where a GPU can fetch them from without waiting."""
+        batch = batches(step)
+        batch |= self.task.draws(batch, torch.Generator().manual_seed(mix(self.config.seed, step)))
+        return {k: v.pin_memory() if self.on_gpu else v for k, v in batch.items()}
+
     def update(self, batch: dict[str, Tensor]) -> None:
         """One step of every optimiser."""
-        config, optimisers = self.config, self.state.optimisers
-        torch.manual_seed(mix(config.seed, self.step))
-        scale = config.rate(self.step) * self.state.plateau.scale
-        for name, optimiser in optimisers.items():
+        config, step = self.config, self.step
+        torch.manual_seed(mix(config.seed, step))  # for what a foreign network may draw by itself
+        scale = config.rate(step) * self.state.plateau.scale
+        for name, optimiser in self.state.optimisers.items():
             for group, base in zip(optimiser.param_groups, self.base[name], strict=True):
-                group["lr"] = base * scale
-        kind = torch.device(config.device).type
-        losses = self.task.losses({k: v.to(config.device, non_blocking=True) for k, v in batch.items()}, self.step)
-        while True:
-            with torch.autocast(kind, torch.bfloat16, enabled=config.precision == "bf16"):
-                item = next(losses, None)
-            if item is None:
-                break
-            name, loss = item
-            self.task.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            if config.clip is not None:
-                nn.utils.clip_grad_norm_(self.owned[name], config.clip)
-            optimisers[name].step()
-            self.task.scalars[f"loss_{name}" if len(optimisers) > 1 else "loss"] = loss.detach()
+                if self.on_gpu:
+                    group["lr"].fill_(base * scale)
+                else:
+                    group["lr"] = base * scale
+        recorded = self.recording(batch)
+        if recorded is not None:
+            recorded(self.task, batch)
+        else:
+            self.run({k: v.to(config.device, non_blocking=True) for k, v in batch.items()}, step)
         if self.state.ema:
-            self.state.ema.update(self.task.network, self.step)
+            self.state.ema.update(step)
         self.state.step += 1
         self.task.after(self.step)
+
+    def recording(self, batch: dict[str, Tensor]) -> Recorded | None:
+        """This step's program as a CUDA graph; None where it is run as it is."""
+        name = self.task.program(self.step)
+        if name is None or not self.on_gpu or self.config.program == "eager":
+            return None
+        if name not in self.recorded:
+            self.recorded[name] = record(self.run, batch, self.step, self.config.device)
+        recorded = self.recorded[name]
+        return recorded if recorded is not None and recorded.fits(batch) else None
 
     def validate(self) -> None:
         """Halves the rate once validation stops improving."""
@@ -118,18 +139,15 @@ class Loop:
 
     def log(self) -> dict[str, float]:
         """Takes down the scalars; returns them."""
+        self.task.scalars |= self.task.statistics()
         values = {k: float(v) for k, v in self.task.scalars.items()}
         self.out.log.add(step=self.step, images=self.step * self.config.images_per_step, **values)
         return values
 
-    def save(self) -> None:
-        """Writes a checkpoint."""
-        with signals.saving():
-            checkpoints.save_checkpoint(self.state, self.out)
-
     def load(self) -> None:
         """Continues from the newest whole checkpoint or milestone."""
         checkpoints.load_latest(self.state, self.out, self.config.device, self.config.milestones)
+        self.recorded.clear()  # what the optimisers keep lies elsewhere now
         earlier = self.rolled_back()
         if earlier is not None and earlier.get("to") == self.step:
             self.state.plateau.scale /= 2  # its checkpoint was written before
@@ -170,31 +188,38 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
     out.write_weights(weights)
     out.folder.clear(CHECKPOINTS)
     task.network.load_state_dict(weights)
+    task.network._compiled_call_impl = None  # images of other numbers follow
     task.eval()
 
 
 def _train(loop: Loop, batches: Batches) -> None:
     config, out = loop.config, loop.out
-    saved = time.monotonic()
-    if loop.step == 0:
-        loop.save()  # where the guard goes back to
     with (
         ThreadPoolExecutor(1) as pool,
+        Saver(loop.state, out) as saver,
         console.progress(config.label, total=config.steps, unit="step", start=loop.step) as bar,
     ):
-        ahead = pool.submit(batches, loop.step)
+
+        def ahead(first: int) -> "deque[Future[dict[str, Tensor]]]":
+            steps = range(first, min(first + AHEAD, config.steps))
+            return deque(pool.submit(loop.given, batches, step) for step in steps)
+
+        if loop.step == 0:
+            saver.save()  # where the guard goes back to
+        waiting = ahead(loop.step)
         while loop.step < config.steps:
-            batch = ahead.result()
-            if loop.step + 1 < config.steps:
-                ahead = pool.submit(batches, loop.step + 1)
+            batch = waiting.popleft().result()
+            if loop.step + AHEAD < config.steps:
+                waiting.append(pool.submit(loop.given, batches, loop.step + AHEAD))
             loop.update(batch)
-            milestone = loop.step in config.milestones
-            save = signals.requested() or time.monotonic() - saved > CHECKPOINT_SECONDS
+            milestone, stop = loop.step in config.milestones, signals.requested()
+            save = stop or saver.due()
             log = loop.step % LOG_EVERY == 0 or loop.step == config.steps or milestone
             if (log or save) and not loop.finite():
+                saver.settle()
                 loop.roll_back()
                 bar.restart(loop.step)
-                ahead = pool.submit(batches, loop.step)
+                waiting = ahead(loop.step)
                 continue
             loop.validate()
             if milestone and not out.has_weights(loop.step):
@@ -202,6 +227,7 @@ def _train(loop: Loop, batches: Batches) -> None:
             values = loop.log() if log else {}
             bar.advance(1, **values)
             if save:
-                loop.save()
-                saved = time.monotonic()
+                saver.save()
+            if stop:
+                saver.settle()
                 signals.check()

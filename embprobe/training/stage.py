@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from embprobe.stage import Stage, option
+from embprobe.stage import DETERMINISTIC, Stage, option
 from embprobe.store import Artefact
 from embprobe.views import log_spaced
 
@@ -24,6 +24,13 @@ class Training(Stage):
     seed: int = option("seed of initialisation, batches and noise", 0, least=0)
     precision: Literal["f32", "bf16"] = option("of the forward and backward pass", "f32")
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
+    deterministic: bool = option(DETERMINISTIC, True, runtime=True)
+    program: Literal["auto", "graph", "eager"] = option(
+        "on a GPU: a step recorded as one CUDA graph, where its shapes stay, or operation by operation",
+        "auto",
+        runtime=True,
+    )
+    compile: bool = option("compile the network for this machine, which takes a minute first", False, runtime=True)
 
     def work(self) -> float:
         """Images seen."""
@@ -59,7 +66,9 @@ class Training(Stage):
             steps=self.steps,
             seed=self.seed,
             images_per_step=self.batch,
-            device=device_of(self.device),
+            device=device_of(self.device, deterministic=self.deterministic),
+            program=self.program,
+            compiled=self.compile,
             precision=self.precision,
             rate=rate,
             clip=clip,

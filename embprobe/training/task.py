@@ -1,6 +1,6 @@
-"""What is trained: a network, its optimisers and losses."""
+"""What is trained: a network, its optimisers, its losses, and the random numbers of a step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,30 @@ class Task(nn.Module):
         """Optimisers by name, with their base rates."""
         raise NotImplementedError
 
+    def draws(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """A step's random numbers, CPU tensors that join the batch, or take the place of what it holds.
+
+        `generator` is seeded by (seed, step), so they are the same on every device. Runs ahead of the step, in a thread.
+        """
+        return {}
+
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
-        """Yields (optimiser, loss); each is followed by that optimiser's update before the generator goes on."""
+        """Yields (optimiser, loss); each is followed by that optimiser's update before the generator goes on.
+
+        Draws nothing, and never waits for the device.
+        """
         raise NotImplementedError
+
+    def program(self, step: int) -> str | None:
+        """Which sequence of operations a step is: steps of one name do the same to tensors of the same shapes.
+
+        None where it changes from step to step, so that no recording of it can be replayed.
+        """
+        return ""
+
+    def statistics(self) -> dict[str, Tensor | float]:
+        """More scalars, taken where a row of the log is written."""
+        return {}
 
     def after(self, step: int) -> None:
         """Runs after all updates of a step."""
@@ -40,14 +61,22 @@ class EMA:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {k: v.detach().clone() for k, v in network.state_dict().items()}
+        state = network.state_dict()
+        self.values = {k: v.detach().clone() for k, v in state.items()}
+        averaged = [k for k, v in state.items() if v.is_floating_point()]
+        self._followed = [state[k].detach() for k in averaged], [self.values[k] for k in averaged]
+        self._copied = [(state[k], self.values[k]) for k in state.keys() - set(averaged)]
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """Follows the network; the first steps count more, so that short runs don't keep the initialisation."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        state = network.state_dict()
-        floating = [k for k, v in state.items() if v.is_floating_point()]
-        torch._foreach_lerp_([self.values[k] for k in floating], [state[k].detach() for k in floating], 1 - decay)
-        for key in state.keys() - set(floating):
-            self.values[key].copy_(state[key])
+        followed, averages = self._followed
+        torch._foreach_lerp_(averages, followed, 1 - min(self.decay, (1 + step) / (10 + step)))
+        for value, kept in self._copied:
+            kept.copy_(value)
+
+    @torch.no_grad()
+    def load(self, values: Mapping[str, Tensor]) -> None:
+        """Takes earlier values, in place."""
+        for name, kept in self.values.items():
+            kept.copy_(values[name])

@@ -21,6 +21,7 @@ def test_the_hinge_rests_where_both_sides_are_sure() -> None:
 
 def test_the_adaptive_weight_is_the_ratio_of_gradient_norms() -> None:
     weight = torch.tensor([3.0, 4.0], requires_grad=True)
-    ratio = adaptive_weight((weight * torch.tensor([3.0, 4.0])).sum(), 2 * weight[0], weight)
+    image = weight * torch.tensor([1.0, 2.0])  # through which both losses see the weights
+    ratio = adaptive_weight(image, torch.tensor([3.0, 2.0]), torch.tensor([2.0, 0.0]), weight)
     assert ratio.item() == pytest.approx(5 / 2, rel=1e-3)
     assert not ratio.requires_grad

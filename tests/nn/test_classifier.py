@@ -8,13 +8,14 @@ from torchvision.models import resnet18
 
 from embprobe.errors import UserError
 from embprobe.nn.classifier import Classifier, build_classifier, load_trunk
+from tests.drawn import losses
 
 
 @pytest.mark.parametrize(("size", "channels"), [((32, 32), 3), ((24, 40), 1)])
 def test_a_step_has_one_loss_and_an_accuracy(size: tuple[int, int], channels: int) -> None:
     task = Classifier(3, 1e-3, flip=True, channels=channels)
     images = torch.randint(0, 256, (4, *size, channels)).to(torch.uint8)
-    [(name, loss)] = task.losses({"images": images, "label": torch.tensor([0, 1, 2, 0])}, 0)
+    [(name, loss)] = losses(task, {"images": images, "label": torch.tensor([0, 1, 2, 0])})
     assert name == "classifier" and loss.isfinite()
     assert 0 <= float(task.scalars["batch_accuracy"]) <= 1
 

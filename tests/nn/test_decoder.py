@@ -5,6 +5,7 @@ import torch
 
 from embprobe.errors import UserError
 from embprobe.nn.decoder import DecoderTask, Losses, PixelDecoder
+from tests.drawn import losses
 
 
 def test_the_published_decoder_has_3_27_million_parameters() -> None:
@@ -43,8 +44,8 @@ def test_the_discriminator_takes_part_from_its_step_on_in_greyscale_too() -> Non
     task = DecoderTask(
         decoder, Losses(gan_start=3, gan_width=4), rate=1e-3, noise=0.1, on_step=lambda _, step: steps.append(step)
     )
-    assert [name for name, _ in task.losses(batch(1), 2)] == ["decoder"]
-    assert [name for name, _ in task.losses(batch(1), 3)] == ["decoder", "discriminator"]
+    assert [name for name, _ in losses(task, batch(1), 2)] == ["decoder"]
+    assert [name for name, _ in losses(task, batch(1), 3)] == ["decoder", "discriminator"]
     assert set(task.optimisers()) == {"decoder", "discriminator"}
     task.after(4)
     assert steps == [4]
@@ -57,10 +58,10 @@ def test_the_perceptual_distance_is_weighed_and_stays_out_of_the_state() -> None
         return (one - other).square().mean((1, 2, 3)) + 0 * frozen.weight.sum()
 
     totals = []
-    for losses in (Losses(), Losses(distance=distance, perceptual_weight=2.0)):
+    for weighting in (Losses(), Losses(distance=distance, perceptual_weight=2.0)):
         torch.manual_seed(0)
-        task = DecoderTask(PixelDecoder(4, (4, 6), (16, 24), width=8), losses, rate=1e-3, noise=0.0)
-        [(_, loss)] = task.losses(batch(), 0)
+        task = DecoderTask(PixelDecoder(4, (4, 6), (16, 24), width=8), weighting, rate=1e-3, noise=0.0)
+        [(_, loss)] = losses(task, batch())
         totals.append(loss.item())
     assert totals[1] == pytest.approx(totals[0] + 2 * float(task.scalars["perceptual"]), rel=1e-5)
     assert all(name.startswith("network.") for name in task.state_dict())

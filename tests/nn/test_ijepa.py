@@ -5,6 +5,7 @@ import torch
 from embprobe.nn.ijepa import IJEPA, Predictor, group_contexts, sample_masks
 from embprobe.nn.layers import sin_cos_positions
 from embprobe.nn.vit import VisionTransformer, build_vit, vit_config
+from tests.drawn import losses, seeded
 
 
 def batch(size: tuple[int, int] = (32, 32), channels: int = 3) -> dict[str, torch.Tensor]:
@@ -18,10 +19,10 @@ def small(size: tuple[int, int] = (32, 32), channels: int = 3) -> VisionTransfor
 
 
 def test_context_and_targets_never_share_a_patch() -> None:
-    torch.manual_seed(0)
+    seeds = seeded()
     for grid in ((14, 14), (7, 28)):
         for _ in range(20):
-            targets, keep = sample_masks(32, grid)
+            targets, keep = sample_masks(32, grid, seeds)
             assert targets.shape[0] == 4 and keep.shape == (32, 196)
             assert 0.1 * 196 <= targets.shape[2] <= 0.25 * 196  # scale 0.15-0.2, in whole patches
             for block in targets:
@@ -29,24 +30,24 @@ def test_context_and_targets_never_share_a_patch() -> None:
 
 
 def test_a_context_keeps_enough_patches_on_large_and_small_grids() -> None:
-    torch.manual_seed(0)
+    seeds = seeded()
     for grid, least in (((16, 16), 10), ((8, 8), 10), ((6, 10), 10), ((4, 4), 2)):
-        fewest = min(int(sample_masks(64, grid)[1].sum(1).min()) for _ in range(200))
+        fewest = min(int(sample_masks(64, grid, seeds)[1].sum(1).min()) for _ in range(200))
         assert fewest > least, (grid, fewest)
     for grid in ((1, 1), (1, 2), (2, 2)):  # where nothing can be kept, one patch is
-        assert sample_masks(8, grid)[1].any(1).all()
+        assert sample_masks(8, grid, seeds)[1].any(1).all()
 
 
 def test_context_and_targets_stay_apart_when_masks_are_drawn_anew() -> None:
-    torch.manual_seed(0)
+    seeds = seeded()
     for _ in range(50):
-        targets, keep = sample_masks(64, (4, 4))
+        targets, keep = sample_masks(64, (4, 4), seeds)
         assert not torch.stack([keep.gather(1, block) for block in targets]).any()
 
 
 def test_a_target_is_a_block_of_the_grid() -> None:
-    torch.manual_seed(0)
-    targets, _ = sample_masks(16, (6, 10))
+    seeds = seeded()
+    targets, _ = sample_masks(16, (6, 10), seeds)
     for place in targets.flatten(0, 1):
         rows, columns = place // 10, place % 10
         assert len(place) == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
@@ -54,9 +55,9 @@ def test_a_target_is_a_block_of_the_grid() -> None:
 
 
 def test_every_image_is_in_one_context_group_with_its_own_patches() -> None:
-    torch.manual_seed(0)
-    _, keep = sample_masks(30, (8, 8))
-    groups = group_contexts(keep, 4)
+    seeds = seeded()
+    _, keep = sample_masks(30, (8, 8), seeds)
+    groups = group_contexts(keep, 4, seeds)
     assert sorted(int(r) for rows, _ in groups for r in rows) == list(range(30))
     for rows, index in groups:
         assert keep[rows].gather(1, index).all()
@@ -65,7 +66,7 @@ def test_every_image_is_in_one_context_group_with_its_own_patches() -> None:
 def test_the_target_encoder_follows_and_never_learns_by_gradient() -> None:
     task = IJEPA(small(), 1e-3, 100, width=8, depth=1)
     task.optimisers()
-    [(_, loss)] = list(task.losses(batch(), 0))
+    [(_, loss)] = losses(task, batch())
     loss.backward()
     assert all(p.grad is None for p in task.network.parameters())
     assert all(p.grad is not None for p in task.predictor.parameters())
@@ -83,7 +84,7 @@ def test_the_target_encoder_follows_and_never_learns_by_gradient() -> None:
 def test_positions_are_the_fixed_ones_and_never_train() -> None:
     task = IJEPA(small(), 1e-2, 100, width=8, depth=1)
     optimiser = task.optimisers()["ijepa"]
-    [(_, loss)] = list(task.losses(batch(), 0))
+    [(_, loss)] = losses(task, batch())
     loss.backward()
     optimiser.step()
     task.after(0)
@@ -103,7 +104,7 @@ def test_every_trained_parameter_is_optimised_once() -> None:
 def test_images_that_are_neither_square_nor_rgb_serve_as_well() -> None:
     task = IJEPA(small((16, 48), 1), 1e-3, 100, width=8, depth=1)
     task.optimisers()
-    [(_, loss)] = list(task.losses(batch((16, 48), 1), 0))
+    [(_, loss)] = losses(task, batch((16, 48), 1))
     assert loss.isfinite()
 
 

@@ -17,6 +17,7 @@ from embprobe.stages.diffuse import Diffuse
 from embprobe.store import Artefact, Store
 from embprobe.training.engine import warmup_constant
 from embprobe.views import Denoiser, Latents, log_spaced
+from tests.drawn import losses
 from tests.stages.conftest import CLASSES, outputs
 
 Killed = Callable[[Stage, Store, int], Artefact]
@@ -160,7 +161,9 @@ def test_epochs_that_the_run_does_not_reach_are_refused(store: Store, latents: A
 def test_samples_of_the_posterior_are_drawn_anew_and_have_unit_variance(latents: Artefact) -> None:
     learned = Latents(latents).learned("sample")
     values = {name: torch.from_numpy(v) for name, v in learned.values(learned.of.images.train).items()}
-    drawn = [posterior_sample(values["latents"], values["spread"]) for _ in range(2)]
+    drawn = [
+        posterior_sample(values["latents"], values["spread"], torch.randn(values["latents"].shape)) for _ in range(2)
+    ]
     assert not torch.equal(*drawn)
     np.testing.assert_allclose(torch.cat(drawn).std((0, 1, 2)), 1, atol=0.1)
     assert (values["latents"].std((0, 1, 2)) < 0.95).all()
@@ -193,7 +196,7 @@ def test_a_point_mass_is_learned() -> None:
     )
     optimiser = task.optimisers()["denoiser"]
     for step in range(150):
-        for _, loss in task.losses({"row": torch.arange(16) % 4}, step):
+        for _, loss in losses(task, {"row": torch.arange(16) % 4}, step, seed=step):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embprobe.stages import extract, features, ingest, sample
-from embprobe.training import engine
+from embprobe.training import checkpoints
 from tests.torture import damage, hostile
 from tests.torture.standing import Standing, standing
 from tests.torture.wounds import EVERY
@@ -18,7 +18,7 @@ SHRUNK = {
     extract: ("CHUNK_BYTES",),
     sample: ("CHUNK_ROWS",),
     features: ("CHUNK_ROWS", "BATCH"),
-    engine: ("CHECKPOINT_SECONDS",),
+    checkpoints: ("LEAST_SECONDS", "SHARE"),
 }
 
 

@@ -70,7 +70,7 @@ def shrink() -> None:
 
     from embprobe import evaluation, metrics, nn, page, study, training
     from embprobe.stages import extract, features, ingest, sample
-    from embprobe.training import engine
+    from embprobe.training import checkpoints
 
     for package in (nn, metrics, evaluation, page, study, training):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
@@ -79,7 +79,7 @@ def shrink() -> None:
     ingest.CHUNK_BYTES = 8 * 3 * 16 * 16
     extract.CHUNK_BYTES = 8 * 2 * 4 * 4 * 16
     sample.CHUNK_ROWS = features.CHUNK_ROWS = features.BATCH = 8
-    engine.CHECKPOINT_SECONDS = 0.0  # after every step
+    checkpoints.LEAST_SECONDS, checkpoints.SHARE = 0.0, 1e9  # after every step
 
 
 # ---- forks

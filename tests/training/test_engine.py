@@ -12,6 +12,7 @@ from embprobe.errors import Interrupted, MachineError, UserError
 from embprobe.making import make
 from embprobe.store import Artefact, Folder, Store
 from embprobe.training import engine
+from embprobe.training.checkpoints import Saver
 from embprobe.training.device import device_of, mix
 from embprobe.training.engine import Fit, fit, warmup_cosine
 from embprobe.training.task import Task
@@ -140,7 +141,7 @@ def test_weights_laid_out_channels_last_continue_bit_equal(
 def test_killed_between_checkpoints_and_continued_equals_whole(
     out: Artefact, whole: dict[str, str], at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0 if at % 2 else 1e9)
+    monkeypatch.setattr(Saver, "due", lambda self: bool(at % 2))
     real = engine.Loop.update
 
     def update(self: engine.Loop, batch: dict[str, Tensor]) -> None:
@@ -160,7 +161,7 @@ def test_killed_between_checkpoints_and_continued_equals_whole(
 def test_a_kill_between_a_checkpoint_and_its_checksum_loses_nothing(
     out: Artefact, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Saver, "due", lambda self: True)
     real = Folder.add
 
     def add(self: Folder, name: str, value: str) -> None:

@@ -1,0 +1,117 @@
+"""What one step does on the device: run operation by operation, or recorded once as a CUDA graph and replayed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from embprobe import console
+from embprobe.training.task import Task
+
+WARM_UP = 3  # runs before a recording, in which libraries take their workspaces
+
+
+class Program:
+    """Losses, gradients, clipping and updates of one step. Nothing in it waits for the device."""
+
+    def __init__(
+        self,
+        task: Task,
+        optimisers: Mapping[str, torch.optim.Optimizer],
+        device: str,
+        *,
+        bf16: bool,
+        clip: float | None,
+    ) -> None:
+        self.task, self.optimisers, self.clip, self.bf16 = task, optimisers, clip, bf16
+        self.kind = torch.device(device).type
+        self.owned = {
+            n: [p for g in o.param_groups for p in g["params"] if p.requires_grad] for n, o in optimisers.items()
+        }
+
+    def __call__(self, batch: dict[str, Tensor], step: int) -> None:
+        """One update of every optimiser; the losses are left among the task's scalars."""
+        losses = self.task.losses(batch, step)
+        while True:
+            with torch.autocast(self.kind, torch.bfloat16, enabled=self.bf16):
+                item = next(losses, None)
+            if item is None:
+                return
+            name, loss = item
+            for parameter in self.owned[name]:
+                parameter.grad = None
+            torch.autograd.backward(loss, inputs=self.owned[name])
+            if self.clip is not None:
+                nn.utils.clip_grad_norm_(self.owned[name], self.clip)
+            self.optimisers[name].step()
+            self.task.scalars[f"loss_{name}" if len(self.optimisers) > 1 else "loss"] = loss.detach()
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step may change: parameters, buffers and what the optimisers keep."""
+        kept = [v for o in self.optimisers.values() for s in o.state.values() for v in s.values()]
+        return [*self.task.parameters(), *self.task.buffers(), *(v for v in kept if isinstance(v, Tensor))]
+
+
+@dataclass
+class Recorded:
+    """A program as a CUDA graph: the same operations on the same memory, started at once."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: dict[str, Tensor]  # where the graph reads from
+    scalars: dict[str, Tensor | float]  # where it writes to
+
+    def fits(self, batch: Mapping[str, Tensor]) -> bool:
+        """Whether it was recorded for tensors like these."""
+        return {k: (v.shape, v.dtype) for k, v in batch.items()} == {
+            k: (v.shape, v.dtype) for k, v in self.batch.items()
+        }
+
+    def __call__(self, task: Task, batch: Mapping[str, Tensor]) -> None:
+        """One step on another batch."""
+        for name, value in batch.items():
+            self.batch[name].copy_(value, non_blocking=True)
+        self.graph.replay()
+        task.scalars |= self.scalars
+
+
+@torch.no_grad()
+def record(program: Program, batch: Mapping[str, Tensor], step: int, device: str) -> Recorded | None:
+    """The program of a step as a graph, or None, said, where it can't be recorded or does not do the same.
+
+    It is run, recorded and replayed from one state, to which everything returns, and the two results are compared bit by
+    bit: a recording that would change the result is not used.
+    """
+    static = {name: value.to(device, copy=True) for name, value in batch.items()}
+    kept = {id(t): t.clone() for t in program.tensors()}
+
+    def restore() -> None:
+        for tensor in program.tensors():
+            tensor.copy_(kept[id(tensor)]) if id(tensor) in kept else tensor.zero_()
+
+    try:
+        with torch.enable_grad():
+            aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UP):
+                    restore()
+                    program(static, step)
+            torch.cuda.current_stream(device).wait_stream(aside)
+            wanted = [t.clone() for t in program.tensors()]
+            restore()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                program(static, step)
+        recorded = Recorded(graph, static, dict(program.task.scalars))
+        graph.replay()
+        same = all(torch.equal(t, w) for t, w in zip(program.tensors(), wanted, strict=True))
+    except RuntimeError as error:
+        console.say(f"a step can't be recorded as a CUDA graph ({str(error).splitlines()[0]}); going on without")
+        restore()
+        return None
+    restore()
+    if not same:
+        console.say("a recorded step does not give what it gives unrecorded; going on without a CUDA graph")
+        return None
+    return recorded
