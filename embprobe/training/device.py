@@ -29,6 +29,7 @@ def device_of(name: str, *, deterministic: bool = True) -> str:
         ) from None
     if is_cuda(chosen):
         _promise(deterministic)
+        chosen = chosen if ":" in chosen else f"cuda:{torch.cuda.current_device()}"
     if name == "auto":
         _tell(chosen)
     return chosen

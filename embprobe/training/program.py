@@ -85,6 +85,7 @@ def record(program: Program, batch: Mapping[str, Tensor], step: int, device: str
     static = {name: value.to(device, copy=True) for name, value in batch.items()}
     kept = {id(t): t.clone() for t in program.tensors()}
 
+    @torch.no_grad()
     def restore() -> None:
         for tensor in program.tensors():
             tensor.copy_(kept[id(tensor)]) if id(tensor) in kept else tensor.zero_()

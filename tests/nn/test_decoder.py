@@ -5,7 +5,8 @@ import torch
 
 from embprobe.errors import UserError
 from embprobe.nn.decoder import DecoderTask, Losses, PixelDecoder
-from tests.drawn import losses
+from embprobe.pixels import to_signed
+from tests.drawn import complete, losses
 
 
 def test_the_published_decoder_has_3_27_million_parameters() -> None:
@@ -65,3 +66,40 @@ def test_the_perceptual_distance_is_weighed_and_stays_out_of_the_state() -> None
         totals.append(loss.item())
     assert totals[1] == pytest.approx(totals[0] + 2 * float(task.scalars["perceptual"]), rel=1e-5)
     assert all(name.startswith("network.") for name in task.state_dict())
+
+
+def test_one_way_back_gives_what_two_give() -> None:
+    """Both losses' gradients are taken at the image; taken through the whole decoder they are the same."""
+    from embprobe.nn.adversarial import generator_loss
+
+    torch.manual_seed(0)
+    task = DecoderTask(
+        PixelDecoder(4, (4, 6), (20, 28), width=8), Losses(gan_start=0, gan_width=4), rate=1e-3, noise=0.1
+    )
+    given = complete(task, batch())
+    [(_, loss), _] = list(task.losses(given, 0))
+    loss.backward()
+    found = [p.grad.clone() for p in task.network.parameters() if p.grad is not None]
+    weight = task.scalars["adaptive_weight"]
+
+    fake = task.network(given["latents"] + given["sigma"][:, None, None, None] * given["noise"])
+    assert task.discriminator is not None
+    plain = task.reconstruction(fake, to_signed(given["images"], (20, 28)))
+    adversarial = generator_loss(task.discriminator(fake))
+    norms = [torch.autograd.grad(v, task.network.last_layer, retain_graph=True)[0].norm() for v in (plain, adversarial)]
+    assert float(weight) == pytest.approx(float(norms[0] / (norms[1] + 1e-4)), rel=1e-4)
+    task.zero_grad()
+    total = plain + 0.5 * weight * adversarial
+    total.backward()
+    assert loss.item() == pytest.approx(total.item(), rel=1e-5)
+    for one, other in zip(found, [p.grad for p in task.network.parameters()], strict=True):
+        assert other is not None
+        assert float((one - other).norm()) <= 1e-5 * float(other.norm()) + 1e-7
+
+
+def test_an_odd_size_is_the_antialiased_bicubic() -> None:
+    torch.manual_seed(0)
+    decoder, z = PixelDecoder(4, (4, 6), (27, 40), width=8), torch.randn(2, 4, 6, 4)
+    whole = decoder.body(z.permute(0, 3, 1, 2))
+    wanted = torch.nn.functional.interpolate(whole, (27, 40), mode="bicubic", antialias=True, align_corners=False)
+    torch.testing.assert_close(decoder(z), wanted, rtol=1e-5, atol=1e-5)
