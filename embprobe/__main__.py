@@ -4,6 +4,8 @@ import signal
 import sys
 from typing import NoReturn
 
+LOST = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS", "NCCL error", "no CUDA-capable device")
+
 
 def main() -> NoReturn:
     """The command line; Ctrl-C while it loads ends it without a traceback."""
@@ -61,7 +63,15 @@ def _edge(error: Exception) -> int:
         console.fail(f"{str(file)[:60]}… can't be opened; its name is too long, or it is a link to itself")
         return 2
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error):
-        console.fail("out of memory; a smaller --batch or --forward needs less")
+        console.fail(
+            "out of memory; a smaller --forward needs less where there is one, a smaller --batch asks something else"
+        )
+        return 1
+    if type(error).__name__ == "AcceleratorError" or any(sign in str(error) for sign in LOST):
+        console.fail(
+            f"the GPU failed ({str(error).splitlines()[0]}); nothing on the disk is lost: run the same command again, on "
+            "another GPU or machine if it comes back (nvidia-smi and the system's log tell more)"
+        )
         return 1
     console.trace(error)
     console.fail("this is a defect of embprobe; please report it with the lines above")

@@ -1,17 +1,18 @@
 """Makes a stage's artefact, or finds it made."""
 
-import os
+import contextlib
 import platform
 import resource
 import socket
 import time
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 
 from embprobe import console
 from embprobe.errors import DamagedError, Interrupted, UserError
 from embprobe.options import build
-from embprobe.stage import Stage
+from embprobe.stage import RUNTIME, Stage
 from embprobe.store import Artefact, Json, Store, mending, removal
 
 LIBRARIES = (
@@ -26,6 +27,7 @@ LIBRARIES = (
     "pillow",
     "clean-fid",
 )
+STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 USUAL = ("started", "stopped", "finished")  # events of every run, which a manifest need not repeat
 
 
@@ -86,7 +88,10 @@ def _check_inputs(stage: Stage) -> None:
 def _run(stage: Stage, out: Artefact) -> None:
     began = time.time()
     console.say(f"{stage.name()} {out.short}")
-    out.log.add(event="started", **conditions(stage))
+    known = conditions(stage)
+    device = str(known.get("device", "cpu"))
+    _forget_peaks(device)
+    out.log.add(event="started", **known)
     try:
         _work(stage, out)
     except Interrupted:
@@ -95,7 +100,7 @@ def _run(stage: Stage, out: Artefact) -> None:
     seconds = time.time() - began
     out.log.add(event="finished", seconds=seconds)
     earlier = sum(s for row in out.log.events("stopped") if isinstance(s := row.get("seconds"), (int, float)))
-    starts = [{k: row.get(k) for k in conditions(stage)} for row in out.log.events("started")]
+    starts = [{k: row.get(k) for k in known} for row in out.log.events("started")]
     if any(start != starts[0] for start in starts):
         console.say(
             f"{stage.name()} {out.short} was continued under other conditions; rounding may differ from a single run"
@@ -106,7 +111,8 @@ def _run(stage: Stage, out: Artefact) -> None:
             "events": [row for row in out.log.events() if row["event"] not in USUAL],
             "seconds": round(seconds + earlier, 3),
             "work": stage.work(),
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            **_peaks(device),
+            "conditions": known,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "host": socket.gethostname(),
             "python": platform.python_version(),
@@ -140,11 +146,38 @@ def _work(stage: Stage, out: Artefact) -> None:
 
 
 def conditions(stage: Stage) -> dict[str, Json]:
-    """What rounding depends on beside the question: machine, threads, library and the runtime options."""
-    names = (name for name in ("device", "threads", "forward") if hasattr(stage, name))
-    runtime = {name: str(getattr(stage, name)) for name in names}
-    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
-    return {"machine": platform.machine(), "threads": threads, "torch": versions()["torch"], **runtime}
+    """What rounding depends on beside the question: machine, device, threads, library and the runtime options."""
+    names = (n for n in RUNTIME if n not in ("device", "threads", "png") and hasattr(stage, n))
+    known: dict[str, Json] = {"machine": platform.machine(), "torch": versions()["torch"]}
+    known |= {name: str(getattr(stage, name)) for name in names}
+    if hasattr(stage, "device"):
+        from embprobe.device import device_of, facts_of
+
+        known |= facts_of(device_of(stage.device, deterministic=getattr(stage, "deterministic", True)))
+    return known
+
+
+def _forget_peaks(device: str) -> None:
+    """Measures the most memory anew, so that a stage does not tell of an earlier one's in the same process."""
+    with contextlib.suppress(OSError):
+        CLEAR_PEAK.write_text("5")
+    if device != "cpu":
+        from embprobe.device import forget_peak
+
+        forget_peak(device)
+
+
+def _peaks(device: str) -> dict[str, Json]:
+    """Most memory that this process held since then; on a GPU too."""
+    status = STATUS.read_text() if STATUS.is_file() else ""
+    held = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    kilobytes = int(held) if held else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peaks: dict[str, Json] = {"peak_bytes": kilobytes * 1024}
+    if device != "cpu":
+        from embprobe.device import peak_of
+
+        peaks["device_peak_bytes"] = peak_of(device)
+    return peaks
 
 
 def versions() -> dict[str, Json]:

@@ -8,13 +8,13 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from embprobe import diffusion
+from embprobe import diffusion, sampling
 from embprobe.diffusion import Objective, Schedule
 from embprobe.errors import UserError
 
 MEAN = torch.tensor([0.4, -0.3])
 COVARIANCE = torch.tensor([[1.0, 0.5], [0.5, 0.6]])
-PAIRS = [(objective, name) for name, sampler in diffusion.SAMPLERS.items() for objective in sampler.objectives]
+PAIRS = [(objective, name) for name, sampler in sampling.SAMPLERS.items() for objective in sampler.objectives]
 BETAS = {"beta_start": 0.0015, "beta_end": 0.0155, "beta_schedule": "scaled_linear"}
 
 
@@ -42,8 +42,8 @@ def test_every_sampler_recovers_a_gaussian_from_the_exact_prediction(
     objective: Objective, sampler: str, shift: float
 ) -> None:
     schedule = Schedule(objective, shift)
-    noise = diffusion.noise_blocks(0, 0, 20_000, (2, 1, 1))
-    samples = diffusion.sample(exact_network(schedule), noise, schedule, sampler, 200).flatten(1)
+    noise = sampling.noise_blocks(0, 0, 20_000, (2, 1, 1))
+    samples = sampling.sample(exact_network(schedule), noise, schedule, sampler, 200).flatten(1)
     torch.testing.assert_close(samples.mean(0), MEAN, atol=0.03, rtol=0)
     torch.testing.assert_close(samples.T.cov(), COVARIANCE, atol=0.03, rtol=0)
 
@@ -55,11 +55,11 @@ def test_the_schedules_end_is_the_published_configurations(last: float, left: fl
 
 def test_stochastic_ddim_recovers_the_gaussian_too() -> None:
     schedule = Schedule("epsilon")
-    noise = diffusion.noise_blocks(0, 0, 20_000, (2, 1, 1))
-    samples = diffusion.sample(
+    noise = sampling.noise_blocks(0, 0, 20_000, (2, 1, 1))
+    samples = sampling.sample(
         *(exact_network(schedule), noise, schedule, "ddim", 250),
         eta=1.0,
-        fresh=lambda step: diffusion.noise_blocks(0, 0, 20_000, (2, 1, 1), draw=1 + step),
+        fresh=lambda step: sampling.noise_blocks(0, 0, 20_000, (2, 1, 1), draw=1 + step),
     ).flatten(1)
     torch.testing.assert_close(samples.mean(0), MEAN, atol=0.03, rtol=0)
     torch.testing.assert_close(samples.T.cov(), COVARIANCE, atol=0.05, rtol=0)
@@ -69,7 +69,7 @@ def test_stochastic_ddim_recovers_the_gaussian_too() -> None:
 def test_samplers_agree_with_diffusers(objective: Objective, kind: str) -> None:
     schedule = Schedule(objective)
     network = exact_network(schedule)
-    noise = diffusion.noise_blocks(1, 0, 8, (2, 1, 1))
+    noise = sampling.noise_blocks(1, 0, 8, (2, 1, 1))
     ddim = DDIMScheduler(
         **BETAS,
         prediction_type=kind,
@@ -80,12 +80,12 @@ def test_samplers_agree_with_diffusers(objective: Objective, kind: str) -> None:
     )
     solver = DPMSolverMultistepScheduler(**BETAS, prediction_type=kind, final_sigmas_type="zero")
     ddim.set_timesteps(50)
-    solver.set_timesteps(timesteps=[int(t) for t in diffusion.even_steps(schedule, 50).times])
+    solver.set_timesteps(timesteps=[int(t) for t in sampling.even_steps(schedule, 50).times])
     for sampler, reference in (("ddim", ddim), ("dpm++", solver)):
         z = noise
         for t in reference.timesteps:
             z = reference.step(network(z, t.float().expand(8), None), t, z).prev_sample
-        ours = diffusion.sample(network, noise, schedule, sampler, 50)
+        ours = sampling.sample(network, noise, schedule, sampler, 50)
         torch.testing.assert_close(ours, z, atol=2e-4, rtol=1e-3)
 
 
@@ -96,15 +96,15 @@ def test_nothing_is_clipped_to_the_unit_interval() -> None:
         alpha, sigma = schedule.levels(time_B)
         return (z - alpha[:, None, None, None] * 3) / sigma[:, None, None, None]
 
-    out = diffusion.sample(far, torch.randn(4, 1, 1, 1), schedule, "ddim", 50)
+    out = sampling.sample(far, torch.randn(4, 1, 1, 1), schedule, "ddim", 50)
     torch.testing.assert_close(out, torch.full_like(out, 3), atol=0.2, rtol=0)
 
 
 def test_an_unfitting_sampler_is_the_users_mistake_and_names_those_that_fit() -> None:
     with pytest.raises(UserError, match="give ddim or dpm\\+\\+"):
-        diffusion.check_sampler("euler", "epsilon")
+        sampling.check_sampler("euler", "epsilon")
     with pytest.raises(UserError, match="give euler or dpm\\+\\+"):
-        diffusion.check_sampler("ddim", "flow")
+        sampling.check_sampler("ddim", "flow")
 
 
 @pytest.mark.parametrize("objective", ["epsilon", "v", "flow"])
@@ -173,12 +173,12 @@ def test_min_snr_weighs_v_by_the_clipped_ratio() -> None:
 
 
 def test_noise_of_a_sample_does_not_depend_on_how_many_are_asked_for() -> None:
-    whole = diffusion.noise_blocks(5, 0, 200, (3, 2, 2))
-    parts = [diffusion.noise_blocks(5, first, 50, (3, 2, 2)) for first in (0, 50, 100, 150)]
+    whole = sampling.noise_blocks(5, 0, 200, (3, 2, 2))
+    parts = [sampling.noise_blocks(5, first, 50, (3, 2, 2)) for first in (0, 50, 100, 150)]
     assert torch.equal(whole, torch.cat(parts))
     assert not torch.equal(whole[:64], whole[64:128])
-    assert not torch.equal(whole, diffusion.noise_blocks(6, 0, 200, (3, 2, 2)))
-    assert not torch.equal(whole, diffusion.noise_blocks(5, 0, 200, (3, 2, 2), draw=1))
+    assert not torch.equal(whole, sampling.noise_blocks(6, 0, 200, (3, 2, 2)))
+    assert not torch.equal(whole, sampling.noise_blocks(5, 0, 200, (3, 2, 2), draw=1))
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])
@@ -188,11 +188,18 @@ def test_guidance_extrapolates_from_the_null_condition_inside_its_interval_only(
         return condition.float().reshape(len(z), -1)[:, :1, None, None].expand(z.shape)
 
     condition = torch.stack([torch.full(shape, 0), torch.full(shape, 1)])
-    z = torch.zeros(2, 1, 1, 1)
-    guide = diffusion.guided(network, condition, torch.full(shape, 2), 3.0, (0.2, 0.8))
-    inside, outside = guide(z, torch.full((2,), 500.0), None), guide(z, torch.full((2,), 900.0), None)
+    z, guide = torch.zeros(2, 1, 1, 1), sampling.Guidance(torch.full(shape, 2), 3.0, (0.2, 0.8))
+    inside = guide(network, z, torch.full((2,), 500.0), condition)
     assert inside.flatten().tolist() == [2 + 3 * (0 - 2), 2 + 3 * (1 - 2)]
-    assert outside.flatten().tolist() == [0, 1]
+    assert guide.at(500) and not guide.at(900) and not sampling.Guidance(torch.full(shape, 2), 1.0).at(500)
+    seen: list[int] = []
+
+    def counted(z: Tensor, time_B: Tensor, condition: Tensor | None) -> Tensor:
+        seen.append(len(z))
+        return torch.zeros_like(z)
+
+    sampling.sample(counted, z, Schedule("flow"), "euler", 10, condition, guidance=guide)
+    assert seen == [2, 2, 4, 4, 4, 4, 4, 4, 4, 2]  # times 1000, 900, … 100: guided from 800 to 200
 
 
 def test_conditions_are_dropped_to_the_null_condition_at_the_given_rate() -> None:
@@ -222,11 +229,11 @@ def test_the_loss_takes_latents_of_any_grid(grid: tuple[int, ...]) -> None:
 def test_only_a_stochastic_sampler_takes_eta() -> None:
     schedule, noise = Schedule("flow"), torch.zeros(1, 1, 1, 1)
     with pytest.raises(UserError, match="--eta has no meaning for --sampler euler"):
-        diffusion.sample(lambda z, t, y: z, noise, schedule, "euler", 2, eta=0.5, fresh=lambda _: noise)
+        sampling.sample(lambda z, t, y: z, noise, schedule, "euler", 2, eta=0.5, fresh=lambda _: noise)
 
 
 @pytest.mark.parametrize(("objective", "sampler"), PAIRS)
 def test_steps_fall_in_noise_and_hold_one_level_more_than_times(objective: Objective, sampler: str) -> None:
-    steps = diffusion.SAMPLERS[sampler].steps(Schedule(objective), 20)
+    steps = sampling.SAMPLERS[sampler].steps(Schedule(objective), 20)
     assert len(steps.times) == 20 and len(steps.alphas) == len(steps.sigmas) == 21
     assert all(a > b for a, b in zip(steps.sigmas, steps.sigmas[1:], strict=False))

@@ -87,10 +87,13 @@ def show_artefact(artefact: Artefact, as_json: bool) -> None:
         console.result("unfinished; run its command again to continue")
         return
     facts = artefact.manifest
+    there = f" and {console.size(gpu)} of the GPU's" if (gpu := facts.get("device_peak_bytes")) else ""
     console.result(
         f"finished   {facts['finished']} on {facts['host']}, {console.duration(facts['seconds'])}, "
-        f"peak {console.size(facts['peak_bytes'])}, {facts['files']} files, {console.size(facts['bytes'])}"
+        f"peak {console.size(facts['peak_bytes'])}{there}, {facts['files']} files, {console.size(facts['bytes'])}"
     )
+    if "conditions" in facts:
+        console.result("conditions " + "  ".join(f"{k} {v}" for k, v in facts["conditions"].items() if v is not None))
     console.result("versions   " + "  ".join(f"{k} {v}" for k, v in facts["versions"].items() if v))
     for event in facts.get("events", []):
         console.result("event      " + "  ".join(f"{k} {_short(v)}" for k, v in event.items()))

@@ -68,4 +68,4 @@ def effective_rank(x_ND: Tensor) -> Tensor:
 def token_statistics(tokens_BLD: Tensor) -> dict[str, Tensor | float]:
     """Mean per-dimension std and effective rank of tokens; both go to 0 (rank to 1) in a collapse."""
     x = tokens_BLD.detach().float().flatten(0, 1)[:4096]
-    return {"std": x.std(0).mean(), "effective_rank": effective_rank(x)}
+    return {"std": x.std(0).mean(), "effective_rank": effective_rank(x)} if len(x) > 1 else {}

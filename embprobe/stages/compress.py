@@ -61,7 +61,7 @@ class Compress(Training):
             raise UserError(f"--channels {self.channels} is more than the embeddings' width {width}; give fewer")
 
     def run(self, out: Artefact) -> None:
-        from embprobe.training.device import device_of
+        from embprobe.device import device_of
 
         embeddings, device = Embeddings(self.embeddings), device_of(self.device)
         covariance = Covariance.of(embeddings, out, device)

@@ -85,8 +85,8 @@ class Decode(Training):
             )
 
     def run(self, out: Artefact) -> None:
+        from embprobe.device import device_of
         from embprobe.nn.decoder import DecoderTask, Losses, PixelDecoder
-        from embprobe.training.device import device_of
         from embprobe.training.engine import warmup_constant
 
         latents, images, device = Latents(self.latents), Images(self.images), device_of(self.device)

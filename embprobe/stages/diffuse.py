@@ -148,8 +148,8 @@ class Diffuse(Training):
             )
 
     def run(self, out: Artefact) -> None:
+        from embprobe.device import device_of
         from embprobe.nn.denoiser import DenoiserTask
-        from embprobe.training.device import device_of
         from embprobe.training.engine import warmup_constant
 
         preset, latents = self.chosen, Latents(self.latents)

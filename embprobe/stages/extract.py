@@ -101,8 +101,8 @@ class Extract(Stage):
         import numpy as np
         import torch
 
+        from embprobe.device import device_of
         from embprobe.encoders.load import Given, load_encoder
-        from embprobe.training.device import device_of
 
         images, device = Images(self.images), device_of(self.device)
         encoder = load_encoder(

@@ -72,9 +72,9 @@ class Featurize(Stage):
         return float(self.images.metrics.get("count") or 0) if self.images.complete else 0.0
 
     def run(self, out: Artefact) -> None:
+        from embprobe.device import device_of
         from embprobe.evaluation.features import image_sets
         from embprobe.evaluation.judges import load_judge
-        from embprobe.training.device import device_of
 
         judge, device = load_judge(self.judge, weights=self.weights), device_of(self.device)
         judge.to(device)

@@ -66,8 +66,8 @@ class Probe(Stage):
 
     def results(self) -> dict[str, Json]:
         """What every reader finds; those that need classes or planted factors where there are some."""
+        from embprobe.device import device_of
         from embprobe.evaluation import readers
-        from embprobe.training.device import device_of
 
         embeddings = Embeddings(self.embeddings)
         images = embeddings.images

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from embprobe.chunks import fill
 from embprobe.errors import UserError, did_you_mean
-from embprobe.stage import Stage, option
+from embprobe.stage import DETERMINISTIC, Stage, option
 from embprobe.store import Array, Artefact, Json
 from embprobe.views import Decoder, Denoiser
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK_ROWS = 256
+DECODED = 64  # images decoded at a time
 LABEL_DRAW = 1 << 20  # keeps the draws of labels apart from those of noise
 
 
@@ -27,7 +28,7 @@ class Sample(Stage):
     Noise and labels depend on the seed alone, never on the forward batch, which changes only rounding.
     """
 
-    version = 2
+    version = 3
 
     denoiser: Artefact = option("a diffuse artefact", made_by=("diffuse",))
     decoder: Artefact = option("a decode artefact made from the same latents", made_by=("decode",))
@@ -54,6 +55,7 @@ class Sample(Stage):
     forward: int = option("samples per forward pass", 128, runtime=True, least=1, most=65_536)
     png: Path | None = option("also write the images as PNG files into this folder", None, runtime=True)
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
+    deterministic: bool = option(DETERMINISTIC, True, runtime=True)
 
     def resolved(self) -> dict[str, object]:
         denoiser = Denoiser(self.denoiser)
@@ -85,7 +87,7 @@ class Sample(Stage):
             raise UserError(f"--eta has no meaning for --sampler {self.sampler}; leave it out, or use ddim")
 
     def check(self) -> None:
-        from embprobe.diffusion import check_sampler
+        from embprobe.sampling import check_sampler
 
         denoiser, decoder = Denoiser(self.denoiser), Decoder(self.decoder)
         ours, theirs = denoiser.latents.artefact, decoder.latents.artefact
@@ -122,102 +124,127 @@ class Sample(Stage):
         return float(self.count * self.steps * (1 if self.guidance == 1 else 2))
 
     def run(self, out: Artefact) -> None:
-        from embprobe.training.device import device_of
+        from embprobe.device import device_of
 
-        device, denoiser, decoder = device_of(self.device), Denoiser(self.denoiser), Decoder(self.decoder)
+        device, denoiser, decoder = (
+            device_of(self.device, deterministic=self.deterministic),
+            Denoiser(self.denoiser),
+            Decoder(self.decoder),
+        )
         labels = self.draw_labels(denoiser)
         if labels is not None:
             out.create("label", (self.count,), "int32").write(labels)
             out.write_json("classes.json", denoiser.classes)
-        latents = self.draw(denoiser, labels, out, device)
-        images = self.decode(decoder, latents, out, device)
+        images = self.draw(denoiser, decoder, labels, out, device)
         height, width = images.shape[1:3]
         out.note(count=self.count, size=height if height == width else [height, width])
         out.note(sampler=self.sampler, steps=self.steps, guidance=self.guidance, labels=self.labels)
         out.note(milestone=self.milestone, spacing=spacing_of(self.sampler))
 
-    def draw(self, denoiser: Denoiser, labels: "np.ndarray | None", out: Artefact, device: str) -> Array:
-        """Writes `latents` (count,*grid,d) f32, in their own units."""
+    def draw(
+        self, denoiser: Denoiser, decoder: Decoder, labels: "np.ndarray | None", out: Artefact, device: str
+    ) -> Array:
+        """Writes `latents` (count,*grid,d) f32, in their own units, and `images` u8 (count,H,W,C)."""
         import numpy as np
         import torch
 
-        latents = denoiser.latents
-        shape = (self.count, *latents.grid, latents.channels)
-        array = out.create("latents", shape, "float32", chunk_rows=CHUNK_ROWS)
-        normalised = self.normalised(denoiser, device)
+        of, facts = denoiser.latents, decoder.facts["network"]
+        height, width = (facts["size"],) * 2 if isinstance(facts["size"], int) else facts["size"]
+        latents = out.create("latents", (self.count, *of.grid, of.channels), "float32", chunk_rows=CHUNK_ROWS)
+        shape = (self.count, height, width, facts["out_channels"])
+        images = out.create("images", shape, "uint8", chunk_rows=CHUNK_ROWS, kind="images")
+        normalised, decoded = self.normalised(denoiser, device), self.decoded(decoder, device)
 
-        def drawn(rows: range, _: None) -> "list[np.ndarray]":
-            given = None if labels is None else torch.from_numpy(labels[rows.start : rows.stop].astype(np.int64))
-            kind = torch.device(device).type
-            with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
-                z = normalised(rows, given).cpu()
-            return [denoiser.scale.restored(z.movedim(1, -1).numpy())]
+        def drawn_before(rows: range) -> "np.ndarray | None":
+            chunks = range(rows.start // CHUNK_ROWS, -(-rows.stop // CHUNK_ROWS))
+            there = all(latents.folder.has(latents.file(chunk)) for chunk in chunks)
+            return latents.read(rows.start, rows.stop) if there else None
 
-        fill([array], lambda rows: None, drawn, batch=self.forward, label="sampling")
-        return array
+        def drawn(rows: range, z: "np.ndarray | None") -> "list[np.ndarray]":
+            if z is None:
+                given = None if labels is None else torch.from_numpy(labels[rows.start : rows.stop].astype(np.int64))
+                kind = torch.device(device).type
+                with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
+                    z = denoiser.scale.restored(normalised(rows, given).cpu().movedim(1, -1).numpy())
+            return [z, decoded(z)]
+
+        fill([latents, images], drawn_before, drawn, batch=self.forward, label="sampling")
+        return images
 
     def normalised(self, denoiser: Denoiser, device: str) -> "Callable[[range, Tensor | None], Tensor]":
         """What draws normalised latents (B,d,*grid) of some rows with their labels."""
-        from embprobe import diffusion, signals
+        from concurrent.futures import ThreadPoolExecutor
+
+        from embprobe import sampling, signals
+        from embprobe.device import is_cuda
         from embprobe.nn.denoiser import DenoiserConfig, build_denoiser
         from embprobe.nn.weights import restored
+        from embprobe.training.graphs import Replayed
 
         shape = (denoiser.latents.channels, *denoiser.latents.grid)
+
+        def noise(rows: range, draw: int) -> "Tensor":
+            values = sampling.noise_blocks(self.seed, rows.start, len(rows), shape, draw=draw)
+            return values.pin_memory() if is_cuda(device) else values
+
         if self.sampler == "gaussian":
-            return lambda rows, label: diffusion.noise_blocks(self.seed, rows.start, len(rows), shape)
+            return lambda rows, label: noise(rows, 0)
         facts = denoiser.facts["network"]
         path = denoiser.weights(None if self.milestone is None else int(self.milestone))
-        network = restored(lambda told: build_denoiser(DenoiserConfig.of(told)), facts, path)
-        config = DenoiserConfig.of(facts)
-        network.to(device).eval()
+        network = restored(lambda told: build_denoiser(DenoiserConfig.of(told)), facts, path).to(device).eval()
+        config, predict, ahead = DenoiserConfig.of(facts), Replayed(network, device), ThreadPoolExecutor(1)
         low, high = self.guidance_interval
+        null = config.null_condition
+        guidance = None if null is None else sampling.Guidance(null.to(device), self.guidance, (low, high))
 
         def normalised(rows: range, label_B: "Tensor | None") -> "Tensor":
-            def noise(draw: int) -> "Tensor":
-                return diffusion.noise_blocks(self.seed, rows.start, len(rows), shape, draw=draw).to(device)
+            following = ahead.submit(noise, rows, 0)
 
             def fresh(step: int) -> "Tensor":
+                """Noise of a draw, while that of the next is drawn."""
+                nonlocal following
                 signals.check()
-                return noise(1 + step)
+                now = following.result()
+                if self.eta and step < self.steps:
+                    following = ahead.submit(noise, rows, step + 1)
+                return now.to(device, non_blocking=True)
 
-            predict: diffusion.Network = network
-            label_B = None if label_B is None else label_B.to(device)
-            null = config.null_condition
-            if label_B is not None and null is not None and self.guidance != 1:
-                predict = diffusion.guided(predict, label_B, null, self.guidance, (low, high))
-            return diffusion.sample(
-                *(predict, noise(0), config.schedule, self.sampler, self.steps, label_B), eta=self.eta, fresh=fresh
+            return sampling.sample(
+                *(predict, fresh(0), config.schedule, self.sampler, self.steps),
+                None if label_B is None else label_B.to(device),
+                guidance=guidance,
+                eta=self.eta,
+                fresh=lambda step: fresh(step + 1),
             )
 
         return normalised
 
-    def decode(self, decoder: Decoder, latents: Array, out: Artefact, device: str) -> Array:
-        """Writes `images` u8 (count,H,W,C)."""
+    def decoded(self, decoder: Decoder, device: str) -> "Callable[[np.ndarray], np.ndarray]":
+        """What makes images u8 (n,H,W,C) of latents in their own units."""
+        import numpy as np
         import torch
 
         from embprobe.nn.decoder import PixelDecoder
         from embprobe.nn.weights import restored
         from embprobe.pixels import to_u8
+        from embprobe.views import blocks
 
-        facts = decoder.facts["network"]
-        network = restored(lambda told: PixelDecoder(**told), facts, decoder.weights())
+        network = restored(lambda told: PixelDecoder(**told), decoder.facts["network"], decoder.weights())
         network.to(device).eval()
-        shape = (self.count, *network.size, facts["out_channels"])
-        array = out.create("images", shape, "uint8", chunk_rows=CHUNK_ROWS, kind="images")
-        scale = decoder.scale
 
-        def decoded(_: range, z: "np.ndarray") -> "list[np.ndarray]":
+        def decoded(latents: "np.ndarray") -> "np.ndarray":
             with torch.no_grad():
-                return [to_u8(network(torch.from_numpy(scale.normalised(z)).to(device))).cpu().numpy()]
+                parts = blocks(decoder.scale.normalised(latents), DECODED)
+                made = [to_u8(network(torch.from_numpy(part).to(device))) for part in parts]
+            return np.concatenate([part.cpu().numpy() for part in made])
 
-        fill([array], lambda rows: latents.read(rows.start, rows.stop), decoded, batch=self.forward, label="decoding")
-        return array
+        return decoded
 
     def draw_labels(self, denoiser: Denoiser) -> "np.ndarray | None":
         """Class ids (count,) i32: in turn, by the training shares in blocks as the noise, or all of one class."""
         import numpy as np
 
-        from embprobe.diffusion import BLOCK, block_seed
+        from embprobe.sampling import BLOCK, block_seed
 
         if self.labels is None:
             return None
@@ -249,7 +276,7 @@ class Sample(Stage):
 
 def spacing_of(sampler: str) -> Json:
     """How the sampler's steps are spaced, in words."""
-    from embprobe.diffusion import SAMPLERS
+    from embprobe.sampling import SAMPLERS
 
     if sampler == "gaussian":
         return "none: each channel drawn alone, with the training latents' mean and std"

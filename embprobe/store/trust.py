@@ -114,6 +114,8 @@ MANIFEST: dict[str, Callable[[Json], object]] = REQUEST | {
 PERHAPS: dict[str, Callable[[Json], object]] = {
     "events": lambda v: isinstance(v, list) and all(isinstance(event, dict) for event in v),
     "work": lambda v: _is_number(v),
+    "conditions": lambda v: isinstance(v, dict),
+    "device_peak_bytes": lambda v: v is None or _is_number(v),
     "log": lambda v: isinstance(v, str) and FINGERPRINT.fullmatch(v),
 }
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from embprobe import console, signals
+from embprobe.device import is_cuda, mix
 from embprobe.errors import MachineError
 from embprobe.store import CHECKPOINTS, Artefact, Json
 from embprobe.training import checkpoints
 from embprobe.training.checkpoints import Plateau, Saver, State
-from embprobe.training.device import is_cuda, mix
 from embprobe.training.program import Program, Recorded, record
 from embprobe.training.task import EMA, Batches, Task
 

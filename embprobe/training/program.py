@@ -1,15 +1,13 @@
 """What one step does on the device: run operation by operation, or recorded once as a CUDA graph and replayed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from embprobe import console
+from embprobe.training.graphs import recorded, refused
 from embprobe.training.task import Task
-
-WARM_UP = 3  # runs before a recording, in which libraries take their workspaces
 
 
 class Program:
@@ -57,7 +55,7 @@ class Program:
 class Recorded:
     """A program as a CUDA graph: the same operations on the same memory, started at once."""
 
-    graph: torch.cuda.CUDAGraph
+    replay: Callable[[], None]
     batch: dict[str, Tensor]  # where the graph reads from
     scalars: dict[str, Tensor | float]  # where it writes to
 
@@ -71,7 +69,7 @@ class Recorded:
         """One step on another batch."""
         for name, value in batch.items():
             self.batch[name].copy_(value, non_blocking=True)
-        self.graph.replay()
+        self.replay()
         task.scalars |= self.scalars
 
 
@@ -92,27 +90,19 @@ def record(program: Program, batch: Mapping[str, Tensor], step: int, device: str
 
     try:
         with torch.enable_grad():
-            aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(aside):
-                for _ in range(WARM_UP):
-                    restore()
-                    program(static, step)
-            torch.cuda.current_stream(device).wait_stream(aside)
-            wanted = [t.clone() for t in program.tensors()]
             restore()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                program(static, step)
-        recorded = Recorded(graph, static, dict(program.task.scalars))
-        graph.replay()
+            program(static, step)
+            wanted = [t.clone() for t in program.tensors()]
+            _, replay = recorded(lambda: program(static, step), device, restore)
+        found = Recorded(replay, static, dict(program.task.scalars))
+        replay()
         same = all(torch.equal(t, w) for t, w in zip(program.tensors(), wanted, strict=True))
     except RuntimeError as error:
-        console.say(f"a step can't be recorded as a CUDA graph ({str(error).splitlines()[0]}); going on without")
+        refused("a step", error)
         restore()
         return None
     restore()
     if not same:
-        console.say("a recorded step does not give what it gives unrecorded; going on without a CUDA graph")
+        refused("a step", "a replay gives other bits")
         return None
-    return recorded
+    return found

@@ -57,7 +57,7 @@ class Training(Stage):
         """
         import torch
 
-        from embprobe.training.device import device_of
+        from embprobe.device import device_of
         from embprobe.training.engine import Fit, fit
 
         torch.manual_seed(self.seed)

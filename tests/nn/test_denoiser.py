@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from embprobe.diffusion import noise_blocks, sample
 from embprobe.errors import UserError
 from embprobe.nn.denoiser import DenoiserConfig, DenoiserTask, build_denoiser
+from embprobe.sampling import noise_blocks, sample
 from tests.drawn import losses
 
 

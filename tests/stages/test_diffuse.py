@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from embprobe import diffusion
+from embprobe import sampling
 from embprobe.errors import UserError
 from embprobe.making import make
 from embprobe.nn.denoiser import DenoiserConfig, DenoiserTask
@@ -202,5 +202,5 @@ def test_a_point_mass_is_learned() -> None:
             optimiser.step()
     task.eval()
     with torch.no_grad():
-        drawn = diffusion.sample(task.network, torch.randn(8, 2, 4, 4), task.schedule, "euler", 20)
+        drawn = sampling.sample(task.network, torch.randn(8, 2, 4, 4), task.schedule, "euler", 20)
     assert (drawn - 0.7).abs().mean() < 0.25

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from embprobe import signals
+from embprobe.device import device_of, mix
 from embprobe.errors import Interrupted, MachineError, UserError
 from embprobe.making import make
 from embprobe.store import Artefact, Folder, Store
 from embprobe.training import engine
 from embprobe.training.checkpoints import Saver
-from embprobe.training.device import device_of, mix
 from embprobe.training.engine import Fit, fit, warmup_cosine
 from embprobe.training.task import Task
 from embprobe.views import log_spaced
