@@ -50,6 +50,11 @@ def facts_of(device: str) -> dict[str, str | int | bool | None]:
     return facts
 
 
+def room_on(device: str) -> int:
+    """Bytes of data that may stay on a device while it trains: half of what is free on a GPU, 4 GiB of the CPU's memory."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if is_cuda(device) else 4 << 30
+
+
 def peak_of(device: str) -> int | None:
     """Most bytes held on a GPU since `forget_peak`; None for the CPU."""
     return torch.cuda.max_memory_allocated(device) if is_cuda(device) else None

@@ -26,6 +26,7 @@ RUNTIME = (
     "threads",
     "forward",
     "png",
+    "profile",
 )  # may stay out of a fingerprint
 DETERMINISTIC = (
     "on a GPU: only operations that give the same bits every time, so that what is continued equals what was not"

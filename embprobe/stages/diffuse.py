@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from embprobe.nn.denoiser import DenoiserConfig
     from embprobe.training.task import Batches, Task
 
-RESIDENT_BYTES = 4 << 30  # latents up to this size stay on the device
 MIN_SNR = 5.0
 
 
@@ -215,8 +214,10 @@ class Diffuse(Training):
         """What is learned of the training images, normalised, on the device; None where it is too large."""
         import torch
 
+        from embprobe.device import room_on
+
         arrays = 2 if self.posterior == "sample" else 1
-        if 4 * arrays * len(rows) * math.prod(learned.of.array.shape[1:]) > RESIDENT_BYTES:
+        if 4 * arrays * len(rows) * math.prod(learned.of.array.shape[1:]) > room_on(device):
             return None
         return {name: torch.from_numpy(values).to(device) for name, values in learned.values(rows).items()}
 

@@ -137,7 +137,7 @@ def _copied(tensors: dict[str, Tensor]) -> "tuple[dict[str, Tensor], torch.cuda.
     return copies, event
 
 
-def load_latest(state: State, out: Artefact, device: str, milestones: Sequence[int] = ()) -> None:
+def load_latest(state: State, out: Artefact, milestones: Sequence[int] = ()) -> None:
     """Continues from the newest whole checkpoint, else milestone, else from the start.
 
     A checkpoint behind a milestone that the disk has lost would never make it again, and is not taken.
@@ -149,14 +149,14 @@ def load_latest(state: State, out: Artefact, device: str, milestones: Sequence[i
                 console.say(f"the milestone at step {lost[0]} is lost; going back behind it")
                 out.remove(name)
                 continue
-            _load_checkpoint(state, str(out.folder.local(name)), device)
+            _load_checkpoint(state, str(out.folder.local(name)))
             break
         except DamagedError:
             console.say(f"{name} is damaged; falling back")
             out.remove(name)
     else:
         if out.mends or not lost or lost[0] > max(out.milestones(), default=0):
-            _load_milestone(state, out, device)
+            _load_milestone(state, out)
         if out.mends and 0 < state.step < max(milestones, default=0):
             raise DamagedError(
                 f"its weights would be others if they were made again from the milestone at step {state.step}; "
@@ -169,8 +169,8 @@ def _step_of(name: str) -> int:
     return int(name.rpartition("_")[2].partition(".")[0])
 
 
-def _load_checkpoint(state: State, path: str, device: str) -> None:
-    tensors = load_file(path, device=device)
+def _load_checkpoint(state: State, path: str) -> None:
+    tensors = load_file(path)
     with safe_open(path, "pt") as file:
         facts = file.metadata()
     state.step, state.plateau = int(facts["step"]), Plateau(**json.loads(facts["plateau"]))
@@ -189,10 +189,10 @@ def _load_checkpoint(state: State, path: str, device: str) -> None:
         optimiser.param_groups = groups  # loading makes new ones; a task may hold on to these
 
 
-def _load_milestone(state: State, out: Artefact, device: str) -> None:
+def _load_milestone(state: State, out: Artefact) -> None:
     for step in reversed(out.milestones()):
         try:
-            weights = load_weights(state.task.network, out.weights(step), device)
+            weights = load_weights(state.task.network, out.weights(step))
         except DamagedError:
             continue
         if state.ema:
@@ -203,9 +203,9 @@ def _load_milestone(state: State, out: Artefact, device: str) -> None:
         return
 
 
-def load_weights(network: nn.Module, path: Path, device: str) -> dict[str, Tensor]:
+def load_weights(network: nn.Module, path: Path) -> dict[str, Tensor]:
     """Gives a network the weights of a file; they too. Raises DamagedError where they are another network's."""
-    weights = load_file(str(path), device=device)
+    weights = load_file(str(path))
     try:
         network.load_state_dict(weights)
     except RuntimeError:

@@ -5,10 +5,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from embprobe import console, signals
 from embprobe.device import is_cuda, mix
@@ -16,6 +18,7 @@ from embprobe.errors import MachineError
 from embprobe.store import CHECKPOINTS, Artefact, Json
 from embprobe.training import checkpoints
 from embprobe.training.checkpoints import Plateau, Saver, State
+from embprobe.training.profile import Profile
 from embprobe.training.program import Program, Recorded, record
 from embprobe.training.task import EMA, Batches, Task
 
@@ -42,6 +45,7 @@ class Fit:
     patience: int = 2  # validations without improvement, after which the rate halves
     program: Literal["auto", "graph", "eager"] = "auto"  # a step as one CUDA graph, or operation by operation
     compiled: bool = False
+    profile: Path | None = None  # folder of a trace
 
 
 def warmup_cosine(warmup: int, steps: int, floor: float = 0.0) -> Callable[[int], float]:
@@ -78,6 +82,7 @@ class Loop:
                     group |= {"capturable": True, "lr": torch.tensor(group["lr"], device=config.device)}
         self.run = Program(task, optimisers, config.device, bf16=config.precision == "bf16", clip=config.clip)
         self.recorded: dict[str, Recorded | None] = {}
+        self.profile = Profile(config.profile, config.label, config.device, bf16=config.precision == "bf16")
         if config.compiled:
             task.network.compile(fullgraph=True)
 
@@ -112,14 +117,15 @@ class Loop:
         else:
             self.run({k: v.to(config.device, non_blocking=True) for k, v in batch.items()}, step)
         if self.state.ema:
-            self.state.ema.update(step)
+            with record_function("averaging"):
+                self.state.ema.update(step)
         self.state.step += 1
         self.task.after(self.step)
 
     def recording(self, batch: dict[str, Tensor]) -> Recorded | None:
         """This step's program as a CUDA graph; None where it is run as it is."""
         name = self.task.program(self.step)
-        if name is None or not self.on_gpu or self.config.program == "eager":
+        if name is None or not self.on_gpu or self.config.program == "eager" or self.profile.unrecorded:
             return None
         if name not in self.recorded:
             self.recorded[name] = record(self.run, batch, self.step, self.config.device)
@@ -146,7 +152,7 @@ class Loop:
 
     def load(self) -> None:
         """Continues from the newest whole checkpoint or milestone."""
-        checkpoints.load_latest(self.state, self.out, self.config.device, self.config.milestones)
+        checkpoints.load_latest(self.state, self.out, self.config.milestones)
         self.recorded.clear()  # what the optimisers keep lies elsewhere now
         earlier = self.rolled_back()
         if earlier is not None and earlier.get("to") == self.step:
@@ -178,7 +184,7 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
     """
     loop = Loop(task, config, out)
     if out.has_weights():
-        checkpoints.load_weights(task.network, out.weights(), config.device)
+        checkpoints.load_weights(task.network, out.weights())
         task.eval()
         return
     loop.load()
@@ -208,10 +214,12 @@ def _train(loop: Loop, batches: Batches) -> None:
             saver.save()  # where the guard goes back to
         waiting = ahead(loop.step)
         while loop.step < config.steps:
-            batch = waiting.popleft().result()
+            with loop.profile.wait():
+                batch = waiting.popleft().result()
             if loop.step + AHEAD < config.steps:
                 waiting.append(pool.submit(loop.given, batches, loop.step + AHEAD))
-            loop.update(batch)
+            with loop.profile.step():
+                loop.update(batch)
             milestone, stop = loop.step in config.milestones, signals.requested()
             save = stop or saver.due()
             log = loop.step % LOG_EVERY == 0 or loop.step == config.steps or milestone

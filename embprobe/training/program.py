@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from embprobe.training.graphs import recorded, refused
 from embprobe.training.task import Task
@@ -32,17 +33,20 @@ class Program:
         """One update of every optimiser; the losses are left among the task's scalars."""
         losses = self.task.losses(batch, step)
         while True:
-            with torch.autocast(self.kind, torch.bfloat16, enabled=self.bf16):
+            with record_function("losses"), torch.autocast(self.kind, torch.bfloat16, enabled=self.bf16):
                 item = next(losses, None)
             if item is None:
                 return
             name, loss = item
             for parameter in self.owned[name]:
                 parameter.grad = None
-            torch.autograd.backward(loss, inputs=self.owned[name])
+            with record_function("gradients"):
+                torch.autograd.backward(loss, inputs=self.owned[name])
             if self.clip is not None:
-                nn.utils.clip_grad_norm_(self.owned[name], self.clip)
-            self.optimisers[name].step()
+                with record_function("clipping"):
+                    nn.utils.clip_grad_norm_(self.owned[name], self.clip)
+            with record_function("updates"):
+                self.optimisers[name].step()
             self.task.scalars[f"loss_{name}" if len(self.optimisers) > 1 else "loss"] = loss.detach()
 
     def tensors(self) -> list[Tensor]:

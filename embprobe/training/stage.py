@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from embprobe.stage import DETERMINISTIC, Stage, option
@@ -31,6 +32,10 @@ class Training(Stage):
         runtime=True,
     )
     compile: bool = option("compile the network for this machine, which takes a minute first", False, runtime=True)
+
+    profile: Path | None = option(
+        "write a trace of some steps into this folder, and say where the time goes", None, runtime=True
+    )
 
     def work(self) -> float:
         """Images seen."""
@@ -69,6 +74,7 @@ class Training(Stage):
             device=device_of(self.device, deterministic=self.deterministic),
             program=self.program,
             compiled=self.compile,
+            profile=self.profile,
             precision=self.precision,
             rate=rate,
             clip=clip,

@@ -112,7 +112,7 @@ def test_latents_that_do_not_fit_on_the_device_train_alike(
 ) -> None:
     stage = Diffuse(latents=latents, posterior=posterior, **TINY | DIT)  # type: ignore[arg-type]
     whole = make(stage, store)
-    monkeypatch.setattr("embprobe.stages.diffuse.RESIDENT_BYTES", 0)
+    monkeypatch.setattr("embprobe.device.room_on", lambda device: 0)
     assert outputs(make(stage, Store(tmp_path / "other"))) == outputs(whole)
 
 

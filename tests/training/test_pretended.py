@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from embprobe import console
+from embprobe import console, signals
+from embprobe.errors import Interrupted
 from embprobe.nn.classifier import Classifier
 from embprobe.store import Store
 from embprobe.training.engine import Fit, Loop, fit
@@ -104,3 +105,24 @@ def test_a_recording_that_does_something_else_is_not_used(
     assert loop.recording(batch) is None
     assert "a step is not recorded as a CUDA graph (a replay gives other bits)" in capsys.readouterr().err
     assert all(torch.equal(p.cpu(), b.cpu()) for p, b in zip(loop.task.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("name", ["dit", "adversarial"])
+def test_stopped_and_continued_under_a_graph_equals_whole(
+    name: str, tmp_path: Path, gpu: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(folder: Path, stop: int | None = None) -> dict[str, str]:
+        steps = iter(range(1, 100))
+        with monkeypatch.context() as patch:
+            if stop is not None:
+                patch.setattr(signals, "requested", lambda: next(steps) >= stop)
+                patch.setattr(signals, "_received", [15])
+            try:
+                trained(name, folder, "cuda:0", 5, program="graph", milestones=(2, 5))
+            except Interrupted:
+                assert stop is not None
+        return dict(Store(folder).open(Toy()).folder.sums)
+
+    whole = run(tmp_path / "whole")
+    assert run(tmp_path / "parts", 3) != whole
+    assert run(tmp_path / "parts") == whole
