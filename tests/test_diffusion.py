@@ -237,3 +237,12 @@ def test_steps_fall_in_noise_and_hold_one_level_more_than_times(objective: Objec
     steps = sampling.SAMPLERS[sampler].steps(Schedule(objective), 20)
     assert len(steps.times) == 20 and len(steps.alphas) == len(steps.sigmas) == 21
     assert all(a > b for a, b in zip(steps.sigmas, steps.sigmas[1:], strict=False))
+
+
+def test_steps_stay_between_noise_and_latents_for_every_shape() -> None:
+    """Rounding in the shift must not carry time 1 beyond itself: the levels there have logarithms."""
+    for elements in {side**2 * channels for side in range(2, 33) for channels in range(1, 65)}:
+        steps = sampling.even_steps(Schedule("flow", diffusion.dimension_shift(elements)), 5)
+        assert steps.sigmas[0] <= 1 and min(steps.alphas) >= 0, elements
+        z = sampling.dpm_solver(lambda z, i: (z, z), torch.ones(1), steps)
+        assert z.isfinite().all()

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,3 +133,37 @@ def test_a_disk_that_is_really_full(small_disk: Path, shell: Shell, monkeypatch:
 
 def test_every_number_depends_on_libraries_whose_versions_are_kept() -> None:
     assert module.versions()["torch"] and set(module.versions()) == set(module.LIBRARIES)
+
+
+def test_the_peak_of_memory_is_a_stages_own(place: Store) -> None:
+    """A hungry stage in the same process is not told of by the next one."""
+    hungry = bytearray(300 << 20)
+    hungry[:: 1 << 12] = b"x" * len(hungry[:: 1 << 12])
+    del hungry
+    ever = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = make(Toy(), place).manifest["peak_bytes"]
+    if not Path("/proc/self/clear_refs").is_file():
+        pytest.skip("this system can't forget a peak")
+    assert 0 < peak < ever - (200 << 20)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            "CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might…",
+            "the GPU failed .*ECC.*run the same",
+        ),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "the GPU failed"),
+        ("CUDA out of memory. Tried to allocate 20.00 GiB", "out of memory; a smaller --forward"),
+    ],
+)
+def test_a_failing_gpu_is_no_defect_of_ours(error: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from embprobe.__main__ import _edge
+
+    kind = torch.OutOfMemoryError if "out of memory" in error else RuntimeError
+    assert _edge(kind(error)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(words, line) and "defect" not in line
