@@ -26,33 +26,36 @@ class Near:
 
 
 def nearest(queries_MD: Tensor, blocks: Iterable[Tensor], k: int = K) -> Near:
-    """The k nearest of all points, which come in blocks (B,D) in order of their rows, so that they need not fit in memory.
+    """The k nearest of all points, which come in blocks (B,D) in order of their rows, so that they need not fit in memory;
+    found where the queries lie.
 
     Candidates are found in f32 about the queries' mean and measured again in f64.
     """
     centre = queries_MD.double().mean(0)
     queries = (queries_MD - centre).float()
-    best = Near(torch.zeros(len(queries), 0, dtype=torch.float64), torch.zeros(len(queries), 0, dtype=torch.int64))
-    first = 0
+    distance, row = queries.new_zeros(len(queries), 0, dtype=torch.float64), torch.zeros(len(queries), 0, dtype=torch.int64)
+    best, first = Near(distance, row.to(queries.device)), 0
     for block in blocks:
-        points = (block - centre).float()
+        points = (block.to(queries.device) - centre).float()
         parts = [_within(part, points, k) for part in torch.split(queries, QUERIES)]
         distance = torch.cat([best.distance, torch.cat([d for d, _ in parts])], 1)
         row = torch.cat([best.row, torch.cat([r for _, r in parts]) + first], 1)
         order = distance.argsort(dim=1, stable=True)[:, :k]
         best = Near(distance.gather(1, order), row.gather(1, order))
         first += len(block)
-    return best
+    return Near(best.distance.cpu(), best.row.cpu())
 
 
 def _within(queries_QD: Tensor, points_BD: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Distances and places of the k nearest points of one block."""
-    rough = points_BD.square().sum(1) - 2 * queries_QD @ points_BD.T
+    rough = torch.addmm(points_BD.square().sum(1), queries_QD, points_BD.T, alpha=-2)
     places = rough.topk(min(k, len(points_BD)), dim=1, largest=False).indices
-    exact = [
-        (points_BD[p].double() - q.double()).square().sum(1).sqrt() for q, p in zip(queries_QD, places, strict=True)
-    ]
-    return torch.stack(exact), places
+    distances = torch.empty_like(places, dtype=torch.float64)
+    for one in range(places.shape[1]):
+        difference = points_BD[places[:, one]].double() - queries_QD
+        distances[:, one] = difference.square_().sum(1).sqrt_()
+    order = distances.argsort(dim=1, stable=True)
+    return distances.gather(1, order), places.gather(1, order)
 
 
 def without_own(near: Near, own_M: Tensor, k: int) -> Near:
