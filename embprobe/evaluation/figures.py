@@ -1,22 +1,17 @@
 """Figures of one set of images against another, from what a judge saw: values, intervals, floors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from embprobe.evaluation.output import JudgeOutput
 from embprobe.metrics.estimate import Estimate, Spread
-from embprobe.metrics.frechet import (
-    frechet_distance,
-    frechet_infinity,
-    frechet_infinity_jackknife,
-    frechet_jackknife,
-)
+from embprobe.metrics.frechet import Cloud, Frechet, FrechetInfinity
 from embprobe.metrics.halves import REPEATS, halves_of, manifold_tables, spread_of, tabulated
 from embprobe.metrics.intervals import GROUPS, group_of, interval, left_out, share_interval
-from embprobe.metrics.kernel import kernel_distance, kernel_jackknife
+from embprobe.metrics.kernel import Kernel
 from embprobe.metrics.manifold import compare
 from embprobe.metrics.scores import class_shares, inception_score, total_variation
 from embprobe.metrics.table import METRIC
@@ -24,27 +19,7 @@ from embprobe.metrics.table import METRIC
 Estimates = dict[str, Estimate]
 
 
-@dataclass(frozen=True)
-class Distance:
-    """A distance of two feature clouds (N,F) and (M,F), and its jackknife over the first."""
-
-    value: Callable[[Tensor, Tensor], float]
-    jackknife: Callable[[Tensor, Tensor, Tensor, int], list[float]]
-    groups: int = GROUPS  # left out one at a time, at most
-
-    def estimate(self, key: str, x: Tensor, y: Tensor, *, errors: bool) -> Estimate:
-        """The distance of samples x from reference y."""
-        if not errors:
-            return Estimate(self.value(x, y))
-        ours, theirs = (min(self.groups, len(side) // 2) for side in (x, y))
-        of_samples = self.jackknife(x, y, group_of(len(x), ours), ours)
-        of_reference = self.jackknife(y, x, group_of(len(y), theirs, seed=1), theirs)
-        return estimate(key, self.value(x, y), left_out(of_samples, of_reference))
-
-
-FRECHET = Distance(frechet_distance, frechet_jackknife)
-FRECHET_INFINITY = Distance(frechet_infinity, frechet_infinity_jackknife, GROUPS // 2)
-KERNEL = Distance(kernel_distance, kernel_jackknife)
+FEWER = 12  # groups of FD where FD∞, whose halves have eigenvalue problems of their own, is taken with it
 RELIABLE = 4  # samples a feature dimension that FD∞ wants
 
 
@@ -85,12 +60,33 @@ def halved(samples: JudgeOutput, real: JudgeOutput, found: Estimates) -> dict[st
 
 def distances(x: Tensor, y: Tensor, errors: bool, extrapolated: bool, common_scale: bool = False) -> Estimates:
     """Fréchet and kernel distances."""
-    found = {"fd": FRECHET.estimate("fd", x, y, errors=errors)}
+    found: Estimates = {}
     if extrapolated:
-        infinite = FRECHET_INFINITY.estimate("fd_infinity", x, y, errors=errors)
+        beyond = FrechetInfinity(x, y)
+        ours, theirs = (side.left_out(FEWER) if errors else ([], []) for side in (beyond, beyond.of_other))
+        found["fd"] = _jackknifed("fd", beyond.whole.value, ours[0], theirs[0])
+        infinite = _jackknifed("fd_infinity", beyond.value, ours[1], theirs[1])
         found["fd_infinity"] = replace(infinite, reliable=min(len(x), len(y)) >= RELIABLE * x.shape[1])
-    scale = float(y.double().square().mean().sqrt()) if common_scale else 1.0
-    return found | {"kid": KERNEL.estimate("kid", x / (scale or 1.0), y / (scale or 1.0), errors=errors)}
+    else:
+        found["fd"] = frechet_estimate("fd", x, y, errors=errors)
+    scale = (float(y.double().square().mean().sqrt()) if common_scale else 1.0) or 1.0
+    return found | {"kid": _distance("kid", Kernel(x / scale, y / scale), len(x), len(y), errors)}
+
+
+def frechet_estimate(key: str, x: Tensor, y: Tensor, *, errors: bool) -> Estimate:
+    """The Fréchet distance of samples x from reference y."""
+    return _distance(key, Frechet(Cloud(x), Cloud(y)), len(x), len(y), errors)
+
+
+def _distance(key: str, between: Frechet | Kernel, count_x: int, count_y: int, errors: bool) -> Estimate:
+    ours, theirs = (min(GROUPS, count // 2) if errors else 0 for count in (count_x, count_y))
+    of_samples = between.left_out(group_of(count_x, ours), range(ours)) if errors else []
+    of_reference = between.of_other.left_out(group_of(count_y, theirs, seed=1), range(theirs)) if errors else []
+    return _jackknifed(key, between.value, of_samples, of_reference)
+
+
+def _jackknifed(key: str, value: float, of_samples: list[float], of_reference: list[float]) -> Estimate:
+    return estimate(key, value, left_out(of_samples, of_reference) if of_samples else None)
 
 
 # ---- shares of images within neighbourhoods

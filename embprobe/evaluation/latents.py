@@ -10,12 +10,7 @@ from torch import Tensor
 from embprobe.evaluation.copies import Space
 from embprobe.evaluation.figures import estimate
 from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.frechet import (
-    frechet_distance,
-    frechet_infinity,
-    frechet_infinity_jackknife,
-    frechet_jackknife,
-)
+from embprobe.metrics.frechet import Cloud, Frechet, FrechetInfinity
 from embprobe.metrics.intervals import GROUPS, group_of, jackknife_error, left_out
 from embprobe.views import seeded_subset
 
@@ -76,18 +71,16 @@ def over_floor(samples: Tensor, real: Tensor, other: Tensor) -> Estimate | None:
     vary less than they should. `excess` is the distance in the vectors' own units. None where the floor is 0.
     """
     count = len(samples)
-    groups = min(GROUPS // 2, count // 4)
-    of_samples, of_reference, of_floor = (group_of(count, groups, seed) for seed in range(3))
-    distance, floor = frechet_infinity(samples, real), frechet_distance(other, real)
+    most = min(GROUPS // 2, count // 4)
+    beyond, of_floor = FrechetInfinity(samples, real), Frechet(Cloud(other), Cloud(real))
+    distance, floor = beyond.value, of_floor.value
     if floor <= 1e-9 * max(1.0, abs(distance)):
         return None
-    floors = frechet_jackknife(real, other, of_reference, groups)
-    distances = frechet_infinity_jackknife(real, samples, of_reference, groups)
-    spread = left_out(
-        [v / floor for v in frechet_infinity_jackknife(samples, real, of_samples, groups)],
-        [v / f for v, f in zip(distances, floors, strict=True)],
-    )
-    held = jackknife_error([distance / v for v in frechet_jackknife(other, real, of_floor, groups)])
+    groups_N, groups = beyond.of_other.groups(most)
+    floors = of_floor.of_other.left_out(groups_N, range(groups))
+    of_reference = [v / f for v, f in zip(beyond.of_other.left_out(most)[1], floors, strict=True)]
+    spread = left_out([v / floor for v in beyond.left_out(most)[1]], of_reference)
+    held = jackknife_error([distance / v for v in of_floor.left_out(group_of(count, most, 2), range(most))])
     spread = replace(spread, samples=spread.samples + held**2)
     found = estimate("latent_fd", 1 + distance / floor, spread)
     return replace(found, facts={"excess": distance, "floor_fd": floor})

@@ -9,7 +9,7 @@ import torch
 
 from embprobe.errors import UserError
 from embprobe.evaluation.features import FeatureSet
-from embprobe.evaluation.figures import FRECHET, Estimates, figures, halved, score_figures, share
+from embprobe.evaluation.figures import Estimates, figures, frechet_estimate, halved, score_figures, share
 from embprobe.evaluation.floors import Floor, floor_of, foretold
 from embprobe.metrics.estimate import Estimate
 from embprobe.metrics.scores import class_shares, confusion
@@ -87,7 +87,7 @@ def _figures(
 
 def whole(samples: FeatureSet, train: FeatureSet) -> Estimate:
     """FD against all training images, as the literature takes it."""
-    return FRECHET.estimate("fd_all", samples.output.features, train.output.features, errors=True)
+    return frechet_estimate("fd_all", samples.output.features, train.output.features, errors=True)
 
 
 def of_shares(samples: FeatureSet, train: FeatureSet) -> Estimate:

@@ -33,7 +33,10 @@ def nearest(queries_MD: Tensor, blocks: Iterable[Tensor], k: int = K) -> Near:
     """
     centre = queries_MD.double().mean(0)
     queries = (queries_MD - centre).float()
-    distance, row = queries.new_zeros(len(queries), 0, dtype=torch.float64), torch.zeros(len(queries), 0, dtype=torch.int64)
+    distance, row = (
+        queries.new_zeros(len(queries), 0, dtype=torch.float64),
+        torch.zeros(len(queries), 0, dtype=torch.int64),
+    )
     best, first = Near(distance, row.to(queries.device)), 0
     for block in blocks:
         points = (block.to(queries.device) - centre).float()

@@ -21,7 +21,7 @@ class Evaluate(Stage):
     ones and the test for copies. A judge added later is measured alone.
     """
 
-    version = 6
+    version = 7
 
     samples: Artefact = option(
         "samples, a decoder (its reconstructions), or a data set",

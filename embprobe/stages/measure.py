@@ -32,7 +32,7 @@ class Measure(Stage):
     judge: the distance of latents, and the test for copies in pixels and in latents.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     samples: Artefact = option(
         "samples, a decoder (its reconstructions), or a data set",

@@ -7,14 +7,7 @@ from scipy import linalg
 
 from embprobe.errors import UserError
 from embprobe.metrics import frechet as module
-from embprobe.metrics.frechet import (
-    frechet,
-    frechet_distance,
-    frechet_infinity,
-    frechet_infinity_jackknife,
-    frechet_jackknife,
-    moments,
-)
+from embprobe.metrics.frechet import Cloud, Frechet, FrechetInfinity, frechet, frechet_distance, moments
 from embprobe.metrics.intervals import group_of, jackknife_error
 
 
@@ -79,7 +72,7 @@ def test_the_extrapolation_recovers_the_closed_form_with_less_bias():
     for count in (500, 1000, 5000):
         sets = [(gaussian(count, width, 2 * s), gaussian(count, width, 2 * s + 1) * spread + shift) for s in range(40)]
         plain = torch.tensor([frechet_distance(x, y) for x, y in sets]) - truth
-        beyond = torch.tensor([frechet_infinity(x, y) for x, y in sets]) - truth
+        beyond = torch.tensor([FrechetInfinity(x, y).value for x, y in sets]) - truth
         assert abs(beyond.mean()) < 0.25 * plain.mean()
         assert abs(beyond.mean()) < 3 * beyond.std() / 40**0.5 < 0.02 * truth
         assert beyond.std() < 1.2 * plain.std()
@@ -87,18 +80,18 @@ def test_the_extrapolation_recovers_the_closed_form_with_less_bias():
 
 def test_the_extrapolation_of_a_set_against_itself_is_zero():
     x = gaussian(300, 16, 0)
-    assert frechet_infinity(x, x) == pytest.approx(0, abs=1e-9)
+    assert FrechetInfinity(x, x).value == pytest.approx(0, abs=1e-9)
     with pytest.raises(UserError, match="too few"):
-        frechet_infinity(x[:3], x)
+        FrechetInfinity(x[:3], x)
 
 
 @pytest.mark.parametrize(("n", "m", "width"), [(60, 90, 8), (60, 60, 80), (60, 200, 80), (200, 60, 80), (200, 100, 80)])
 def test_the_jackknife_leaves_out_just_its_group(n: int, m: int, width: int):
     x, y = gaussian(n, width, 0, 5), gaussian(m, width, 1, 5.2)
-    member = group_of(n, 5)
-    for group, found in enumerate(frechet_jackknife(x, y, member, 5)):
+    member, between = group_of(n, 5), Frechet(Cloud(x), Cloud(y))
+    for group, found in enumerate(between.left_out(member, range(5))):
         assert found == pytest.approx(frechet_distance(x[member != group], y), rel=1e-7)
-    for group, found in enumerate(frechet_jackknife(y, x, group_of(m, 5), 5)):
+    for group, found in enumerate(between.of_other.left_out(group_of(m, 5), range(5))):
         assert found == pytest.approx(frechet_distance(x, y[group_of(m, 5) != group]), rel=1e-7)
 
 
@@ -106,16 +99,30 @@ def test_the_jackknife_leaves_out_just_its_group(n: int, m: int, width: int):
 def test_four_samples_are_enough_to_leave_some_out(width: int):
     x, y = gaussian(4, width, 0), gaussian(5, width, 1)
     for seed in range(4):
-        found = frechet_infinity_jackknife(x, y, group_of(4, 2, seed), 2)
-        assert np.isfinite([frechet_infinity(x, y), *found]).all()
+        between = FrechetInfinity(x, y, seed)
+        assert np.isfinite([between.value, *between.left_out(2)[1], *between.of_other.left_out(2)[1]]).all()
 
 
 def test_the_extrapolations_jackknife_finds_its_spread():
     draws = [(gaussian(400, 16, 2 * s), gaussian(400, 16, 2 * s + 1, 0.5)) for s in range(60)]
-    spread = float(torch.tensor([frechet_infinity(x, y) for x, y in draws]).std())
+    spread = float(torch.tensor([FrechetInfinity(x, y).value for x, y in draws]).std())
     variances = []
     for x, y in draws[:20]:
-        member = group_of(400, 10)
-        sides = frechet_infinity_jackknife(x, y, member, 10), frechet_infinity_jackknife(y, x, member, 10)
+        between = FrechetInfinity(x, y)
+        sides = between.left_out(12)[1], between.of_other.left_out(12)[1]
         variances.append(sum(jackknife_error(side) ** 2 for side in sides))
     assert (sum(variances) / len(variances)) ** 0.5 == pytest.approx(spread, rel=0.25)
+
+
+@pytest.mark.parametrize(("n", "width"), [(64, 8), (65, 40)])
+def test_the_extrapolations_jackknife_leaves_a_group_out_of_the_whole_and_of_its_half(n: int, width: int):
+    x, y = gaussian(n, width, 0, 5), gaussian(70, width, 1, 5.2)
+    between = FrechetInfinity(x, y, 3)
+    member, groups = between.groups(7)
+    assert groups == 6 and int(torch.bincount(member).min()) >= n // 6 - 1
+    wholes, beyond = between.left_out(7)
+    halves = [(i, y[j]) for i, j in zip(*between.places, strict=True)]
+    for group in range(groups):
+        assert wholes[group] == pytest.approx(frechet_distance(x[member != group], y), rel=1e-7)
+        each = [frechet_distance(x[i][member[i] != group], others) for i, others in halves]
+        assert beyond[group] == pytest.approx(2 * wholes[group] - sum(each) / 2, rel=1e-6)

@@ -5,7 +5,7 @@ import torch
 
 from embprobe.metrics import kernel as module
 from embprobe.metrics.intervals import group_of
-from embprobe.metrics.kernel import kernel_distance, kernel_jackknife
+from embprobe.metrics.kernel import Kernel, kernel_distance
 
 WIDTH = 6
 
@@ -48,7 +48,8 @@ def test_it_is_unbiased(shift: float):
 def test_the_jackknife_leaves_out_just_its_group(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "TILE", 11)
     x, y = features(30, 0), features(25, 1, 0.2)
-    for group, found in enumerate(kernel_jackknife(x, y, group_of(30, 5), 5)):
+    between = Kernel(x, y)
+    for group, found in enumerate(between.left_out(group_of(30, 5), range(5))):
         assert found == pytest.approx(by_definition(x[group_of(30, 5) != group], y), rel=1e-9)
-    for group, found in enumerate(kernel_jackknife(y, x, group_of(25, 5), 5)):
+    for group, found in enumerate(between.of_other.left_out(group_of(25, 5), range(5))):
         assert found == pytest.approx(by_definition(x, y[group_of(25, 5) != group]), rel=1e-9)
