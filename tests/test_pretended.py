@@ -37,19 +37,19 @@ def chain(store: Store, device: str, waits: dict[str, Counter[tuple[str, str]]])
         return there[name]
 
     data = keep("ingest", Ingest, source="planted", count=64, size=32, val_share=0.25)
-    judge = keep("classify", Classify, images=data, steps=25, batch=8)
+    judge = keep("classify", Classify, images=data, steps=6, batch=8)
     for objective in ("mae", "ijepa"):
-        encoder = keep(objective, Pretrain, images=data, objective=objective, steps=25, batch=8, **SMALL)
+        encoder = keep(objective, Pretrain, images=data, objective=objective, steps=6, batch=8, **SMALL)
     keep("extract int8", Extract, images=data, encoder=encoder, storage="int8")
     embeddings = keep("extract", Extract, images=data, encoder=encoder)
-    keep("compress plateau", Compress, embeddings=embeddings, kind="linear", steps=25, batch=8, channels=4,
+    keep("compress plateau", Compress, embeddings=embeddings, kind="linear", steps=6, batch=8, channels=4,
          schedule="plateau")  # fmt: skip
-    latents = keep("compress", Compress, embeddings=embeddings, steps=25, batch=8, channels=4)
+    latents = keep("compress", Compress, embeddings=embeddings, steps=6, batch=8, channels=4)
     keep("diffuse unet", Diffuse, latents=latents, width=16, steps=2, batch=4, posterior="sample", objective="v",
          program="eager")  # fmt: skip
     denoiser = keep("diffuse", Diffuse, latents=latents, conditional=True, network="dit", width=32, depth=2,
-                    steps=25, batch=8)  # fmt: skip
-    decoder = keep("decode", Decode, latents=latents, width=8, steps=25, batch=8, gan_start=12, gan_width=4,
+                    steps=6, batch=8)  # fmt: skip
+    decoder = keep("decode", Decode, latents=latents, width=8, steps=6, batch=8, gan_start=3, gan_width=4,
                    perceptual="classifier", classifier=judge)  # fmt: skip
     drawn = keep("sample", Sample, denoiser=denoiser, decoder=decoder, count=70, steps=4, guidance=2.0,
                  guidance_interval=(0.2, 0.8), sampler="dpm++")  # fmt: skip

@@ -38,16 +38,16 @@ class PixelSpace:
     samples: ImageRows
     images: Images
 
-    def near(self, known: Sequence[np.ndarray], sets: Sequence[np.ndarray], k: int) -> list[Near]:
+    def near(self, known: Sequence[np.ndarray], sets: Sequence[np.ndarray], k: int, device: str = "cpu") -> list[Near]:
         """In each set of rows the k nearest images to every sample, then to every known real image, itself aside."""
         own = np.concatenate([np.full(len(self.samples.rows), -1), *known])
-        real = [self.reduced(rows) for rows in sets]
+        real = [tuple(part.to(device) for part in self.reduced(rows)) for rows in sets]
         counts = shared_out([len(rows) for rows in sets], k)
         found: list[list[Near]] = [[] for _ in sets]
         start = 0
         for pictures in self.queries(known):
             signals.check()
-            views = Views.of(pictures)
+            views = Views.of(pictures, device)
             part = own[start : start + len(pictures)]
             start += len(pictures)
             for rows, (fine, coarse), count, near in zip(sets, real, counts, found, strict=True):
@@ -92,13 +92,12 @@ class Views:
     coarse: Tensor
 
     @classmethod
-    def of(cls, pictures: np.ndarray) -> "Views":
+    def of(cls, pictures: np.ndarray, device: str = "cpu") -> "Views":
         height, width = pictures.shape[1:3]
         fine, coarse = [], []
         for eighths in (16, 15, 14):
-            cells = quartered(
-                pictures if eighths == 16 else resized(pictures, (height * eighths // 16, width * eighths // 16))
-            )
+            smaller = (height * eighths // 16, width * eighths // 16)
+            cells = quartered(pictures if eighths == 16 else resized(pictures, smaller)).to(device)
             for seen in (cells, cells.flip(-1)):
                 coarse.append(unit(pooled(middle(seen, height, width))))
                 fine += [unit(w) for w in windows(seen, height, width)]
@@ -115,7 +114,7 @@ class Views:
         chosen = self.fine.gather(1, best[:, :, None].expand(-1, -1, self.fine.shape[2]))
         apart = (chosen - real).square_().sum(2).sqrt().double()
         distance, order = apart.masked_fill(apart < ROUNDING, 0.0).sort(dim=1, stable=True)
-        return Near(distance, row.gather(1, order))
+        return Near(distance.cpu(), row.gather(1, order).cpu())
 
 
 def quartered(pictures: np.ndarray) -> Tensor:

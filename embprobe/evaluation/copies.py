@@ -31,9 +31,9 @@ class Space:
         """Vectors (B,D) of real images, in the order of the rows."""
         return (self.real(part) for part in blocks(rows, BLOCK))
 
-    def near(self, known: Sequence[np.ndarray], sets: Sequence[np.ndarray], k: int) -> list[Near]:
+    def near(self, known: Sequence[np.ndarray], sets: Sequence[np.ndarray], k: int, device: str = "cpu") -> list[Near]:
         """In each set of rows the k nearest images to every sample, then to every known real image, itself aside."""
-        queries = torch.cat([self.samples.float(), *(self.real(rows).float() for rows in known)])
+        queries = torch.cat([self.samples.float(), *(self.real(rows).float() for rows in known)]).to(device)
         own = np.concatenate([np.full(len(self.samples), -1), *known])
         return [without_own(nearest(queries, self.blocks(rows), k + 1), places_in(rows, own), k) for rows in sets]
 
@@ -73,14 +73,20 @@ def distinct(images: Images, train: np.ndarray, held: np.ndarray, seen: np.ndarr
 
 
 def search_copies(
-    space: Space | PixelSpace, places: np.ndarray, train: np.ndarray, held: np.ndarray, spaces: int = 1, seed: int = 0
+    space: Space | PixelSpace,
+    places: np.ndarray,
+    train: np.ndarray,
+    held: np.ndarray,
+    spaces: int = 1,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> dict[str, Json]:
     """The test for copying, and the samples nearest to a training image; `places`: rows in the samples artefact.
 
     Training and held-out images are distinct. It warns falsely in one of a hundred searches through so many `spaces`.
     """
     known = [seeded_subset(rows, KNOWN, seed) for rows in (held, train)]
-    near = space.near(known, (train, held), K)
+    near = space.near(known, (train, held), K, device)
     count = len(places)
     to_train, to_held = (Near(part.distance[:count], part.row[:count]) for part in near)
     known_ratios = ratios(*(Near(part.distance[count:], part.row[count:]) for part in near))

@@ -63,7 +63,9 @@ class FeatureSet:
     def where(self, kept: np.ndarray) -> "FeatureSet":
         """Some of them, by place or by mask."""
         places, (features, probabilities) = torch.from_numpy(kept), self.output
-        output = JudgeOutput(features[places], None if probabilities is None else probabilities[places])
+        output = JudgeOutput(
+            features[places.to(features.device)], None if probabilities is None else probabilities[places]
+        )
         return FeatureSet(output, self.rows[kept], None if self.label is None else self.label[kept])
 
     def cut(self, count: int) -> "FeatureSet":
@@ -83,25 +85,31 @@ class FeatureSet:
         return hashlib.sha256(self.rows.astype(np.int64).tobytes()).hexdigest()[:16]
 
 
-def feature_set(seen: Features, name: str, labels: np.ndarray | None) -> FeatureSet:
-    """A set of a features artefact, in memory. Raises UserError where it holds another number of rows than features."""
+def feature_set(seen: Features, name: str, labels: np.ndarray | None, device: str = "cpu") -> FeatureSet:
+    """A set of a features artefact, in memory; features on the device, probabilities on the CPU.
+
+    Raises UserError where it holds another number of rows than features.
+    """
     rows, features, probabilities = seen.rows(name), seen.features(name), seen.probabilities(name)
     if len(features) != len(rows) or (probabilities is not None and len(probabilities) != len(rows)):
         raise UserError(f"features {seen.short} hold {len(features)} features of {len(rows)} {name}; make them again")
     output = JudgeOutput(
-        torch.from_numpy(features.read()), None if probabilities is None else torch.from_numpy(probabilities.read())
+        torch.from_numpy(features.read()).to(device),
+        None if probabilities is None else torch.from_numpy(probabilities.read()),
     )
     return FeatureSet(output, rows, None if labels is None else labels[rows])
 
 
-def compared_sets(reference: Images, real: Features, drawn: Features | None) -> dict[str, FeatureSet]:
+def compared_sets(
+    reference: Images, real: Features, drawn: Features | None, device: str = "cpu"
+) -> dict[str, FeatureSet]:
     """`samples`, `train` and `held_out`; where nothing was drawn, the held-out images are the samples."""
-    sets = {name: feature_set(real, name, reference.labels) for name in real.sets}
+    sets = {name: feature_set(real, name, reference.labels, device) for name in real.sets}
     if drawn is None:
         return {"samples": sets.get("held_out", sets["train"]), **sets}
     _, asked = picture_array(drawn.source)
     named = mapped_by_name(asked, class_names(drawn.source), reference.classes)
-    return {"samples": feature_set(drawn, "samples", named), **sets}
+    return {"samples": feature_set(drawn, "samples", named, device), **sets}
 
 
 def mapped_by_name(label: np.ndarray | None, mine: list[str], theirs: list[str]) -> np.ndarray | None:

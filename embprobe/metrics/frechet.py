@@ -51,7 +51,8 @@ class Cloud:
         """R (r,D) with RᵀR the covariance: the centred features themselves where they are fewer than D."""
         if len(self) >= self.points_ND.shape[1]:
             return _factor(self.scatter / (len(self) - 1))
-        return (self.points_ND.double() - self.mean) / (len(self) - 1) ** 0.5
+        root: Tensor = (self.points_ND.double() - self.mean) / (len(self) - 1) ** 0.5
+        return root
 
     @cached_property
     def squares(self) -> Tensor:

@@ -112,13 +112,14 @@ class Measure(Stage):
         if self.judge is None:
             return {"metrics": self.latent_figures()}
         from embprobe import console
+        from embprobe.device import device_of
         from embprobe.evaluation import reports
         from embprobe.evaluation.features import compared_sets
 
         assert self.real is not None
         real, drawn = Features(self.real), None if self.drawn is None else Features(self.drawn)
         images = Images(self.reference)
-        sets = reports.sound(compared_sets(images, real, drawn), self.k)
+        sets = reports.sound(compared_sets(images, real, drawn, device_of(self.device)), self.k)
         console.say(reports.counts(sets, self.held_out))
         name, accuracy, classes, facts = (real.judge[key] for key in ("name", "accuracy", "classes", "facts"))
         terms = reports.Terms(
@@ -160,6 +161,7 @@ class Measure(Stage):
         rows = self.rows() if self.memorisation else None
         if rows is None:
             return {}
+        from embprobe.device import device_of
         from embprobe.evaluation import alignment, copies
         from embprobe.evaluation.features import image_sets
 
@@ -177,7 +179,7 @@ class Measure(Stage):
             spaces["judge"] = copies.judge_space(features, Features(self.real))
         count = 3 if self.of_reference() else 2  # of which others are measured without this judge, or with one
         return {
-            k: copies.search_copies(space, places, train, held, count, self.seed)
+            k: copies.search_copies(space, places, train, held, count, self.seed, device_of(self.device))
             for k, space in spaces.items()
             if space is not None
         }

@@ -21,7 +21,7 @@ __all__ = ["gpu"]
 each_task = pytest.mark.parametrize("name", TASKS)
 
 
-def trained(name: str, folder: Path, device: str, steps: int = 6, **options: object) -> dict[str, float]:
+def trained(name: str, folder: Path, device: str, steps: int = 4, **options: object) -> dict[str, float]:
     """What the last step's row of the log says."""
     torch.manual_seed(0)
     task = TASKS[name]()
@@ -33,10 +33,10 @@ def trained(name: str, folder: Path, device: str, steps: int = 6, **options: obj
 
 
 @each_task
-@pytest.mark.parametrize("program", ["eager", "graph"])
-def test_a_gpu_gives_what_the_cpu_gives(name: str, program: str, tmp_path: Path, gpu: Waits) -> None:
+def test_a_gpu_gives_what_the_cpu_gives(name: str, tmp_path: Path, gpu: Waits) -> None:
+    """Recorded where it can be, which is checked against the unrecorded step."""
     here = trained(name, tmp_path / "cpu", "cpu")
-    there = trained(name, tmp_path / "gpu", "cuda:0", program=program)
+    there = trained(name, tmp_path / "gpu", "cuda:0")
     assert here.keys() == there.keys()
     assert there == {key: pytest.approx(value, rel=1e-2) for key, value in here.items()}
 
