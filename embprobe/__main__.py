@@ -9,6 +9,11 @@ def main() -> NoReturn:
     """The command line; Ctrl-C while it loads ends it without a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import os
+
+    from embprobe import threads
+
+    threads.settle(os.environ)
     respond()
 
 
