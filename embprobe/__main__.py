@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 
@@ -17,16 +19,18 @@ def main() -> NoReturn:
     respond()
 
 
-def respond() -> NoReturn:
-    """Runs one command line; every failure is one line and an exit code (see errors.py)."""
+def respond(command: Callable[[], object] | None = None) -> NoReturn:
+    """Runs one command line, or what a worker does; every failure is one line and an exit code (see errors.py)."""
     from embprobe import console, signals
     from embprobe.errors import EmbprobeError, Interrupted
 
     console.mend_stderr()
     try:
-        from embprobe.cli import app
+        if command is None:
+            from embprobe.cli import app
 
-        code = app(standalone_mode=False)
+            command = partial(app, standalone_mode=False)
+        code = command()
         sys.exit(code if isinstance(code, int) else 0)
     except Interrupted as stop:
         console.fail(str(stop))

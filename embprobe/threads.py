@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path, PurePosixPath
 
 CGROUPS = "/sys/fs/cgroup"
+NUMBER, WAITING, SPINNING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 
 Texts = Callable[[str], str | None]  # what a file holds, by its path; None where there is none
+
+
+_filled_in: set[str] = set()
 
 
 def settle(environment: MutableMapping[str, str]) -> None:
@@ -15,10 +19,16 @@ def settle(environment: MutableMapping[str, str]) -> None:
     A thread that spins while it waits for one that lost its core takes that core's time too: beside other work two such
     threads are slower than one. For a command line only; a program that imports embprobe keeps its environment.
     """
-    if not environment.get("OMP_NUM_THREADS"):
-        environment["OMP_NUM_THREADS"] = str(usable_cores())
-    if not environment.get("GOMP_SPINCOUNT"):  # says the same, and more
-        environment.setdefault("OMP_WAIT_POLICY", "passive")
+    if not environment.get(NUMBER):
+        environment[NUMBER] = str(usable_cores())
+        _filled_in.add(NUMBER)
+    if not environment.get(SPINNING):  # says the same, and more
+        environment.setdefault(WAITING, "passive")
+
+
+def asked() -> str | None:
+    """What the user said about the number of threads."""
+    return None if NUMBER in _filled_in else os.environ.get(NUMBER) or None
 
 
 def usable_cores() -> int:

@@ -13,7 +13,20 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "embprobe"
 ROOMS = (  # a file imports from rooms before its own, and from its own
-    *("errors", "threads", "signals", "console", "pixels", "diffusion", "metrics", "page", "store", "data", "stage", "options"),
+    *(
+        "errors",
+        "threads",
+        "signals",
+        "console",
+        "pixels",
+        "diffusion",
+        "metrics",
+        "page",
+        "store",
+        "data",
+        "stage",
+        "options",
+    ),
     *("making", "views", "chunks", "training", "nn", "encoders", "evaluation", "study", "stages", "recipe", "running"),
     *("inspection", "cli", "__main__"),
 )
