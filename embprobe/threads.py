@@ -26,7 +26,7 @@ def settle(environment: MutableMapping[str, str]) -> None:
         environment.setdefault(WAITING, "passive")
 
 
-def asked() -> str | None:
+def said_by_user() -> str | None:
     """What the user said about the number of threads."""
     return None if NUMBER in _filled_in else os.environ.get(NUMBER) or None
 

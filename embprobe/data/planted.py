@@ -49,7 +49,7 @@ class Scenes(NamedTuple):
 def scenes(seed: int, start: int, stop: int, size: int) -> Scenes:
     """Scenes start … stop-1 of a seed; factors are independent and uniform."""
     drawn = [scene(seed, index, size) for index in range(start, stop)]
-    return Scenes(np.stack([image for image, _ in drawn]), np.stack([factors for _, factors in drawn]))
+    return Scenes(np.ascontiguousarray(np.stack([image for image, _ in drawn])), np.stack([factors for _, factors in drawn]))
 
 
 def scene(seed: int, index: int, size: int) -> tuple[NDArray[np.uint8], Floats]:

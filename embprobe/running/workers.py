@@ -80,7 +80,7 @@ class Workers:
 
     def __init__(self, most: int, total: int) -> None:
         self.most, self.total = most, total
-        self.share = threads.asked() or str(max(1, threads.usable_cores() // most))
+        self.share = threads.said_by_user() or str(max(1, threads.usable_cores() // most))
         self.started: list[Worker] = []
 
     def __enter__(self) -> Self:
