@@ -90,10 +90,8 @@ def factors_json() -> list[dict[str, object]]:
     return rows
 
 
-def check_factors(vary: Names | None) -> None:
-    """Raises UserError for factors that nothing is drawn from; None stands for images that are not planted."""
-    if vary is None:
-        raise UserError("--vary is for planted scenes; leave it out")
+def check_factors(vary: Names) -> None:
+    """Raises UserError for factors that nothing is drawn from."""
     names = [factor.name for factor in FACTORS]
     for name in vary:
         if name not in names:

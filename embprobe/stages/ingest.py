@@ -64,10 +64,10 @@ class Ingest(Stage):
         given = [name for name in FILES_ONLY if self.planted and getattr(self, name)]
         if given:
             raise UserError(f"{dashed(given[0])} does not apply to planted scenes (--count does); leave it out")
-        if self.vary:
+        if self.planted and self.vary:
             from embprobe.data.planted import check_factors
 
-            check_factors(self.vary if self.planted else None)
+            check_factors(self.vary)
 
     @property
     def planted(self) -> bool:
@@ -95,8 +95,8 @@ class Ingest(Stage):
     def spec(self) -> dict[str, Json]:
         """The source counts by its content; options that do not touch it are left out."""
         spec = super().spec()
-        for name in FILES_ONLY if self.planted else ("count",):
-            del spec[name]
+        for name in FILES_ONLY if self.planted else ("count", "vary"):
+            spec.pop(name, None)
         if not self.planted and self.listing.shape is not None:
             del spec["size"]
         return spec | {"source": PLANTED if self.planted else self.content}
