@@ -15,7 +15,7 @@ from embprobe.console import CONTROL
 from embprobe.recipe import load_recipe
 from embprobe.running import usual_jobs
 from embprobe.running.branches import widest
-from tests.conftest import Result, Shell, finish, start
+from tests.conftest import ROOT, Result, Shell, finish, start
 
 CHAINS = """
 steps:
@@ -147,6 +147,26 @@ def test_a_worker_that_is_killed_is_told_and_the_other_branch_goes_on(tmp_path: 
     assert len(list(tmp_path.glob("store/ingest/*/manifest.json"))) == 1
 
 
+BREAK = """
+import sys
+if "-P" in sys.orig_argv:
+    from embprobe.stages.extract import Extract
+    Extract.run = lambda self, out: 1 / 0
+"""
+
+
+def test_a_defect_in_a_worker_shows_its_traceback_and_exits_with_1(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BREAK)
+    recipe = write(tmp_path, BROKEN.replace("nowhere.zip", "planted"))
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    words = [sys.executable, "-m", "embprobe", "run", recipe, "--store", tmp_path / "store", "--jobs", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "ZeroDivisionError" in done.stderr and "this is a defect of embprobe" in done.stderr
+    assert "its process ended with 1; the lines above say why" in done.stderr
+    assert len(list(tmp_path.glob("store/ingest/*/manifest.json"))) == 2
+
+
 @pytest.mark.parametrize("word", ["0", "x", "-1", "1.5", "", "1000000000000"])
 def test_jobs_is_a_number_or_auto(tmp_path: Path, shell: Shell, word: str) -> None:
     done = shell("run", write(tmp_path, LONG), "--store", tmp_path / "store", "--jobs", word)
@@ -161,6 +181,9 @@ def test_jobs_are_chosen_by_cores_branches_and_device(tmp_path: Path, monkeypatc
     assert usual_jobs(branches, None) == 4 and usual_jobs(branches, "cuda") == 1
     monkeypatch.setattr("embprobe.threads.usable_cores", lambda: 2)
     assert usual_jobs(branches, "cpu") == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert usual_jobs(branches, "cpu") == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     chain = load_recipe(write(tmp_path, "steps:\n- ingest: {source: planted}\n- extract: {images: $ingest}"), {})
     assert usual_jobs(chain, None) == 1
     monkeypatch.setattr("embprobe.running.GPUS", (str(tmp_path),))

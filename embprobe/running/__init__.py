@@ -76,7 +76,9 @@ def usual_jobs(recipe: Recipe, device: str | None) -> int:
     """One where a GPU does the work or nothing can be done side by side; else one a core, but not many."""
     if device not in (None, "auto", "cpu") or (device != "cpu" and any(Path(gpu).exists() for gpu in GPUS)):
         return 1
-    return min(USUAL_JOBS, threads.usable_cores(), widest(recipe))
+    asked = threads.said_by_user() or ""
+    cores = threads.usable_cores() // (int(asked) if asked.isdecimal() and int(asked) else 1)
+    return max(1, min(USUAL_JOBS, cores, widest(recipe)))
 
 
 def _in_order(recipe: Recipe, store: Store, device: str | None, wait: bool) -> Iterator[Reached]:
