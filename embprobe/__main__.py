@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 LOST = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS", "NCCL error", "no CUDA-capable device")
@@ -11,19 +13,26 @@ def main() -> NoReturn:
     """The command line; Ctrl-C while it loads ends it without a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import os
+
+    from embprobe import threads
+
+    threads.settle(os.environ)
     respond()
 
 
-def respond() -> NoReturn:
-    """Runs one command line; every failure is one line and an exit code (see errors.py)."""
+def respond(command: Callable[[], object] | None = None) -> NoReturn:
+    """Runs one command line, or what a worker does; every failure is one line and an exit code (see errors.py)."""
     from embprobe import console, signals
     from embprobe.errors import EmbprobeError, Interrupted
 
     console.mend_stderr()
     try:
-        from embprobe.cli import app
+        if command is None:
+            from embprobe.cli import app
 
-        code = app(standalone_mode=False)
+            command = partial(app, standalone_mode=False)
+        code = command()
         sys.exit(code if isinstance(code, int) else 0)
     except Interrupted as stop:
         console.fail(str(stop))

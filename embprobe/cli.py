@@ -34,7 +34,17 @@ Sets = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, … for every step")
 ]
+JobsOption = Annotated[
+    str,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        help="steps that don't need each other made at once, in processes that share the cores and hold N times the "
+        "memory; auto: one a core, at most 4, and 1 on a GPU",
+    ),
+]
 DEFAULT_STORE = Path("embstore")
+MOST_JOBS = 256
 
 
 # ---- stages
@@ -121,16 +131,11 @@ def run_recipe(
     store: StoreOption = DEFAULT_STORE,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="a name for the last artefact")] = None,
     device: DeviceOption = None,
+    jobs: JobsOption = "auto",
     json: JsonOption = False,
     no_wait: NoWait = False,
 ) -> None:
     """Make everything a recipe asks for; asked again, it continues or costs nothing."""
-    _run(recipe, sets, store, name, device, json, no_wait)
-
-
-def _run(
-    word: str, sets: list[str] | None, store: Path, name: str | None, device: str | None, json: bool, no_wait: bool
-) -> None:
     console.guard_stdout()
     signals.install()
     from embprobe.recipe import assigned
@@ -139,9 +144,18 @@ def _run(
     place = Store(store)
     if name is not None:
         place.check_name(name)
-    last = run(word, place, assigned(sets or []), device=device, wait=not no_wait)
+    last = run(recipe, place, assigned(sets or []), device=device, jobs=_jobs(jobs), wait=not no_wait)
     listing.show_tables(last)
     _print_made(last, place, name, json)
+
+
+def _jobs(word: str) -> int | None:
+    """A number of jobs; None for `auto`. Raises UserError."""
+    if word == "auto":
+        return None
+    if not (word.isdecimal() and 1 <= int(word[:6]) <= MOST_JOBS):
+        raise UserError(f"--jobs is {word!r}; give a number from 1 to {MOST_JOBS}, or auto")
+    return int(word)
 
 
 @app.command()
@@ -150,11 +164,12 @@ def demo(
     store: StoreOption = DEFAULT_STORE,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="a name for the report")] = None,
     device: DeviceOption = None,
+    jobs: JobsOption = "auto",
     json: JsonOption = False,
     no_wait: NoWait = False,
 ) -> None:
     """Watch the whole study run in a few minutes, on scenes drawn on the spot; ends with a report."""
-    _run("demo", sets, store, name, device, json, no_wait)
+    run_recipe("demo", sets, store, name, device, jobs, json, no_wait)
 
 
 @app.command()

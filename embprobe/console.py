@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embprobe import signals
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 PLAIN_SECONDS = 10.0  # between progress lines when stderr is no terminal
+RELAY_SECONDS = 0.25  # between the states of a bar that a worker tells
 LONGEST = 4000  # characters of an error; a wrong value may be a whole file
 # What a terminal obeys or shows as something else: C0 but the newline, DEL, C1, line separators, bidi, lone surrogates.
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+Tell = Callable[[dict[str, Any]], None]  # Any: JSON
+
 _result: TextIO | None = None
+_tell: Tell | None = None  # where lines and bars go in a worker
 _live: "list[tuple[Progress, Bar]]" = []  # bars being drawn, all on one display
 
 
@@ -45,6 +49,12 @@ def mend_stderr() -> None:
     if sys.stderr is None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         sys.stderr = os.fdopen(2, "w")
+
+
+def relay(tell: Tell) -> None:
+    """Hands lines and bars to `tell` from here on, in place of stderr: the process that hears them shows them."""
+    global _tell
+    _tell = tell
 
 
 def result(text: str) -> None:
@@ -89,6 +99,9 @@ def _write(stream: TextIO, text: str) -> None:
 def say(text: str) -> None:
     """One line on stderr; above the bars where some are drawn."""
     text = one_line(text)
+    if _tell is not None:
+        _tell({"say": text})
+        return
     if _live:
         _live[0][0].console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
@@ -220,6 +233,22 @@ class DrawnBar(Bar):
         self.display.update(self.task, completed=self.done, pace=self.pace())
 
 
+class RelayedBar(Bar):
+    """The same in a worker: told to the process that shows it."""
+
+    def __init__(self, label: str, total: int, unit: str, start: int, tell: Tell) -> None:
+        super().__init__(label, total, unit, start)
+        self.tell = tell
+        tell({"bar": id(self), "label": label, "total": total, "unit": unit, "start": start})
+
+    def show(self) -> None:
+        """Tells how far it is, unless it did so a moment ago."""
+        now = time.monotonic()
+        if now - self.shown >= RELAY_SECONDS or self.done == self.total:
+            self.shown = now
+            self.tell({"bar": id(self), "done": self.done, "metrics": self.metrics})
+
+
 @contextlib.contextmanager
 def progress(label: str, *, total: int, unit: str, start: int = 0) -> Iterator[Bar]:
     """Shows progress on stderr while the block runs; ends with one line of the whole."""
@@ -228,12 +257,16 @@ def progress(label: str, *, total: int, unit: str, start: int = 0) -> Iterator[B
         with _bar(one_line(label), total, unit, start) as bar:
             yield bar
     finally:
-        if bar is not None and bar.done > bar.first:
+        if bar is not None and bar.done > bar.first and _tell is None:
             say(f"{bar.line()} in {duration(time.monotonic() - bar.began)}")
 
 
 @contextlib.contextmanager
 def _bar(label: str, total: int, unit: str, start: int) -> Iterator[Bar]:
+    if _tell is not None:
+        yield (relayed := RelayedBar(label, total, unit, start, _tell))
+        _tell({"bar": id(relayed)})
+        return
     if not sys.stderr.isatty():
         yield Bar(label, total, unit, start)
         return
@@ -243,7 +276,7 @@ def _bar(label: str, total: int, unit: str, start: int) -> Iterator[Bar]:
     try:
         yield bar
     finally:
-        _live.pop()
+        _live.remove((display, bar))  # not always the last: those of several workers end as they will
         display.remove_task(bar.task)
         if not _live:
             display.stop()

@@ -60,6 +60,11 @@ def _watch(reading: int) -> None:
     os._exit(Interrupted.exit_code)
 
 
+def received() -> int | None:
+    """The signal that has asked to stop, the first of several."""
+    return _received[0] if _received else None
+
+
 def requested() -> bool:
     """Whether a signal has asked to stop."""
     return bool(_received)

@@ -13,9 +13,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "embprobe"
 ROOMS = (  # a file imports from rooms before its own, and from its own
-    *("errors", "signals", "console", "device", "pixels", "diffusion", "sampling", "metrics", "page", "store", "data"),
-    *("stage", "options", "making", "views", "chunks", "training", "nn", "encoders", "evaluation", "study", "stages"),
-    *("recipe", "running", "inspection", "cli", "__main__"),
+    *("errors", "threads", "signals", "console", "device", "pixels", "diffusion", "sampling", "metrics", "page"),
+    *("store", "data", "stage", "options", "making", "views", "chunks", "training", "nn", "encoders", "evaluation"),
+    *("study", "stages", "recipe", "running", "inspection", "cli", "__main__"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "zarr", "timm", "numpy", "torchvision", "diffusers", "PIL", "scipy", "numcodecs", "huggingface_hub")

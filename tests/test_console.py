@@ -122,3 +122,31 @@ def test_help_is_drawn_on_a_terminal_and_plain_elsewhere() -> None:
         [sys.executable, "-m", "embprobe", "extract", "--help"], capture_output=True, text=True, env=environment
     ).stdout
     assert "╭" not in plain and "\x1b" not in plain and "--encoder" in plain
+
+
+def test_bars_that_end_in_any_order_leave_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+from embprobe import console
+one, two = (console.progress(name, total=2, unit="img") for name in ("first", "second"))
+for bar in (one.__enter__(), two.__enter__()):
+    bar.advance()
+one.__exit__(None, None, None)
+console.say("between")
+two.__exit__(None, None, None)
+"""
+    shown = terminal("-c", code)
+    assert shown.index("first 1/2") < shown.index("between") < shown.index("second 1/2")
+
+
+def test_a_worker_tells_lines_and_bars_in_place_of_showing_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(console, "_tell", told.append)
+    console.say("a\x1bb")
+    with console.progress("drawing", total=2, unit="img") as bar:
+        bar.advance(2, loss=0.5)
+    first, start, state, end = told
+    assert first == {"say": "a\\x1bb"} and capsys.readouterr().err == ""
+    assert (start["label"], start["total"], start["unit"], start["start"]) == ("drawing", 2, "img", 0)
+    assert (state["done"], state["metrics"]) == (2, {"loss": 0.5}) and end == {"bar": start["bar"]}

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, Shell
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 NETWORK, OTHER = "random:vit-32x2-h2-p8", "random:vit-24x1-h2-p8"
 DEMO = {
-    "count": 48, "size": 32, "pretrain_steps": 2, "classify_steps": 2, "compress_steps": 2, "diffuse_steps": 3,
+    "count": 48, "size": 32, "patch": 8, "pretrain_steps": 2, "classify_steps": 2, "compress_steps": 2, "diffuse_steps": 3,
     "decode_steps": 2, "samples": 24, "curve_samples": 16, "curve": "[0.5]", "random": NETWORK,
 }  # fmt: skip
 IMAGENETTE = DEMO | {"width": 16, "depth": 1, "heads": 2, "pretrain_batch": 8, "diffuse_width": 16, "decode_width": 8}
@@ -25,7 +25,7 @@ AFHQ = {
 }  # fmt: skip
 SMALL = {
     "demo": DEMO,
-    "imagenette64": {k: v for k, v in IMAGENETTE.items() if k != "count"} | {"sampler_steps": 2},
+    "imagenette64": {k: v for k, v in IMAGENETTE.items() if k not in ("count", "patch")} | {"sampler_steps": 2},
     "afhq-paper": AFHQ | {"by_class_steps": 9, "keep_epochs": "[2.3, 4.6]"},
     "afhq-modern": AFHQ | {"seeds": "[0]", "second_judges": f"[{NETWORK}]"},
 }

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.data.creatures import CREATURES, Body
+from embprobe.errors import UserError, did_you_mean
 
 Floats = NDArray[np.float32]
+Names = tuple[str, ...]
 TEXTURES = ("checks", "clouds", "dots", "plain", "stripes")
 TURN = 2 * np.pi
 
@@ -22,6 +24,7 @@ class Factor:
     low: float = 0.0
     high: float = 1.0
     values: tuple[str, ...] = ()
+    rest: float = 0.5  # where in its range a factor stays that is not to vary
 
 
 FACTORS = (
@@ -29,13 +32,13 @@ FACTORS = (
     Factor("x", "scalar", 0.34, 0.66),  # centre, as a share of the side, from the left
     Factor("y", "scalar", 0.34, 0.66),  # from the top
     Factor("size", "scalar", 0.24, 0.38),  # half the creature's length, as a share of the side
-    Factor("orientation", "circular"),  # where the head points: 0 right, a quarter down
+    Factor("orientation", "circular", rest=0.75),  # where the head points: 0 right, a quarter down
     Factor("hue", "circular"),  # OKLCH hue
-    Factor("texture", "category", values=TEXTURES),
+    Factor("texture", "category", values=TEXTURES, rest=0.7),
     Factor("frequency", "scalar", 3.0, 9.0),  # periods along a side
     Factor("ground_hue", "circular"),
-    Factor("light", "circular"),  # where the light comes from
-    Factor("noise", "scalar", 0.0, 0.05),  # standard deviation of Gaussian pixel noise, in units of white
+    Factor("light", "circular", rest=0.6),  # where the light comes from
+    Factor("noise", "scalar", 0.0, 0.05, rest=0.2),  # standard deviation of Gaussian pixel noise, in units of white
 )
 
 
@@ -46,25 +49,32 @@ class Scenes(NamedTuple):
     factors: Floats
 
 
-def scenes(seed: int, start: int, stop: int, size: int) -> Scenes:
-    """Scenes start … stop-1 of a seed; factors are independent and uniform."""
-    drawn = [scene(seed, index, size) for index in range(start, stop)]
-    return Scenes(np.stack([image for image, _ in drawn]), np.stack([factors for _, factors in drawn]))
+def scenes(seed: int, start: int, stop: int, size: int, vary: Names = ()) -> Scenes:
+    """Scenes start … stop-1 of a seed; the factors that `vary`, all if none is named, are independent and uniform."""
+    drawn = [scene(seed, index, size, vary) for index in range(start, stop)]
+    return Scenes(
+        np.ascontiguousarray(np.stack([image for image, _ in drawn])), np.stack([factors for _, factors in drawn])
+    )
 
 
-def scene(seed: int, index: int, size: int) -> tuple[NDArray[np.uint8], Floats]:
+def scene(seed: int, index: int, size: int, vary: Names = ()) -> tuple[NDArray[np.uint8], Floats]:
     """One scene u8 (size,size,3) and its factors f32 (F,)."""
     rng = stream(seed, index)
-    factors = draw_factors(rng)
+    factors = draw_factors(rng, vary)
     phases = rng.random(8, dtype=np.float32)
     image = render(factors, phases, size)
     image += rng.standard_normal(image.shape, dtype=np.float32) * factors[-1]
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), factors
 
 
-def planted_factors(seed: int, count: int) -> Floats:
+def planted_factors(seed: int, count: int, vary: Names = ()) -> Floats:
     """The factors of the first `count` scenes, f32 (count,F)."""
-    return np.stack([draw_factors(stream(seed, index)) for index in range(count)])
+    return np.stack([draw_factors(stream(seed, index), vary) for index in range(count)])
+
+
+def varying(vary: Names) -> list[int]:
+    """The columns of the factors that vary: all if none is named, and always the creature."""
+    return [column for column, factor in enumerate(FACTORS) if not vary or column == 0 or factor.name in vary]
 
 
 def factors_json() -> list[dict[str, object]]:
@@ -80,14 +90,26 @@ def factors_json() -> list[dict[str, object]]:
     return rows
 
 
+def check_factors(vary: Names) -> None:
+    """Raises UserError for factors that nothing is drawn from."""
+    names = [factor.name for factor in FACTORS]
+    for name in vary:
+        if name not in names:
+            raise UserError(
+                f"--vary: no factor is called {name!r}{did_you_mean(name, names)}; known: {', '.join(names)}"
+            )
+
+
 def stream(seed: int, index: int) -> np.random.Generator:
     """The random numbers of one scene: counter-based, so that no scene depends on another."""
     return np.random.Generator(np.random.Philox(key=[seed, index]))
 
 
-def draw_factors(rng: np.random.Generator) -> Floats:
-    """Independent, uniform factors f32 (F,)."""
-    uniform = rng.random(len(FACTORS))
+def draw_factors(rng: np.random.Generator, vary: Names = ()) -> Floats:
+    """Independent, uniform factors f32 (F,); those that don't vary rest. The creature always varies."""
+    drawn, columns = rng.random(len(FACTORS)), varying(vary)
+    uniform = np.array([factor.rest for factor in FACTORS])
+    uniform[columns] = drawn[columns]
     rows = [
         np.floor(u * len(factor.values)) if factor.kind == "category" else factor.low + u * (factor.high - factor.low)
         for u, factor in zip(uniform, FACTORS, strict=True)

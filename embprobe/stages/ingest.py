@@ -52,6 +52,7 @@ class Ingest(Stage):
     limit: int | None = option("take only so many images, each class and split in its share", None, least=1)
     skip_bad: bool = option("list and skip images that can't be decoded, instead of stopping", False)
     count: int = option("how many scenes (planted only)", 2000, least=1, most=1_000_000)
+    vary: tuple[str, ...] = option("factors that vary from scene to scene; else all (planted only)", (), later=True)
     device: str = option("taken as by every stage; decoding runs on the CPU", "auto", runtime=True)
     threads: int | None = option("decoding threads; one a core if not given", None, runtime=True, least=1, most=1024)
 
@@ -62,9 +63,11 @@ class Ingest(Stage):
             label_pattern(self.label_regex)
         given = [name for name in FILES_ONLY if self.planted and getattr(self, name)]
         if given:
-            raise UserError(
-                f"{dashed(given[0])} does not apply to planted scenes; leave it out (--count says how many)"
-            )
+            raise UserError(f"{dashed(given[0])} does not apply to planted scenes (--count does); leave it out")
+        if self.planted and self.vary:
+            from embprobe.data.planted import check_factors
+
+            check_factors(self.vary)
 
     @property
     def planted(self) -> bool:
@@ -92,8 +95,8 @@ class Ingest(Stage):
     def spec(self) -> dict[str, Json]:
         """The source counts by its content; options that do not touch it are left out."""
         spec = super().spec()
-        for name in FILES_ONLY if self.planted else ("count",):
-            del spec[name]
+        for name in FILES_ONLY if self.planted else ("count", "vary"):
+            spec.pop(name, None)
         if not self.planted and self.listing.shape is not None:
             del spec["size"]
         return spec | {"source": PLANTED if self.planted else self.content}
@@ -105,9 +108,8 @@ class Ingest(Stage):
 
     def work(self) -> float:
         """Images to store."""
-        if self.planted:
-            return float(self.count)
-        return float(min(len(self.listing.items), self.limit or len(self.listing.items)))
+        files = [] if self.planted else self.listing.items
+        return float(self.count if self.planted else min(len(files), self.limit or len(files)))
 
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the stored images."""
@@ -128,20 +130,21 @@ class Ingest(Stage):
 def draw(stage: Ingest, out: Artefact) -> None:
     """Writes planted scenes and their factors."""
     from embprobe.data.duplicates import Marks
-    from embprobe.data.planted import FACTORS, factors_json, planted_factors, scenes
+    from embprobe.data.planted import FACTORS, factors_json, planted_factors, scenes, varying
     from embprobe.data.split import seeded_split, split_codes
 
-    factors = planted_factors(stage.seed, stage.count)
+    factors = planted_factors(stage.seed, stage.count, stage.vary)
     classes = FACTORS[0].values
     ids = [int(kind) for kind in factors[:, 0]]
     keys = [f"{index:07d}" for index in range(stage.count)]
     splits, rule = seeded_split(keys, [classes[kind] for kind in ids], None, stage.val_share, stage.seed)
     write_rows(out, keys, split_codes(splits), ids, classes)
-    out.write_json("factors.json", factors_json())
-    write_column(out, "factors", factors, "float32")
+    columns = varying(stage.vary)
+    out.write_json("factors.json", [factors_json()[column] for column in columns])
+    write_column(out, "factors", factors[:, columns], "float32")
 
     def images_of(rows: range, _: None) -> "list[np.ndarray]":
-        drawn = scenes(stage.seed, rows.start, rows.stop, stage.size).images
+        drawn = scenes(stage.seed, rows.start, rows.stop, stage.size, stage.vary).images
         marks.take(rows.start, drawn)
         return [drawn]
 

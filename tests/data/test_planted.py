@@ -98,3 +98,15 @@ def test_creatures_have_different_silhouettes() -> None:
         for b in range(a):
             overlap = (shapes[a] & shapes[b]).sum() / (shapes[a] | shapes[b]).sum()
             assert overlap < 0.75, (FACTORS[0].values[a], FACTORS[0].values[b])
+
+
+def test_factors_that_are_not_named_rest_and_the_others_stay_as_they_were() -> None:
+    free, held = scenes(3, 0, 6, 16).factors, scenes(3, 0, 6, 16, ("x", "hue")).factors
+    for column, factor in enumerate(FACTORS):
+        same = factor.name in ("creature", "x", "hue")
+        assert (held[:, column] == free[:, column]).all() == same
+        assert same or len(set(held[:, column])) == 1
+
+
+def test_scenes_of_plain_grounds_alone_are_contiguous() -> None:
+    assert scenes(0, 0, 2, 16, ("x",)).images.flags.c_contiguous

@@ -355,6 +355,16 @@ def test_planted_scenes_come_with_their_factors(ingest: Ingesting) -> None:
     assert out.metrics["splits"] == {"train": 45, "val": 5}
 
 
+def test_scenes_in_which_few_factors_vary_come_with_those(ingest: Ingesting, faces: Path) -> None:
+    out = ingest("planted", count=20, size=16, vary=("hue", "x"))
+    values, facts = Images(out).factors or ([], [])
+    assert [fact["name"] for fact in facts] == ["creature", "x", "hue"] and np.shape(values) == (20, 3)
+    assert out.fingerprint != ingest("planted", count=20, size=16).fingerprint
+    with pytest.raises(UserError, match="no factor is called 'hues'; did you mean \"hue\""):
+        Ingest(source="planted", vary=("hues",))
+    assert ingest(faces, size=16, vary=("hue",)).fingerprint == ingest(faces, size=16).fingerprint
+
+
 # ---- real files
 
 

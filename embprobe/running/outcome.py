@@ -1,0 +1,95 @@
+"""What has come of a recipe's steps so far: what is made, what failed, and which may be made next."""
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from embprobe import console
+from embprobe.errors import EmbprobeError, UserError
+from embprobe.recipe import Placed, Recipe, Ref, Step, Value
+from embprobe.store import Artefact
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A step that is made."""
+
+    index: int
+    artefact: Artefact
+    seconds: float
+
+
+@dataclass
+class Outcome:
+    """Artefacts by step, and the worst that happened."""
+
+    recipe: Recipe
+    artefacts: dict[int, Artefact] = field(default_factory=dict)
+    failed: set[int] = field(default_factory=set)
+    worst: EmbprobeError | None = None
+
+    def ready(self, index: int) -> bool:
+        """Whether all that a step needs is made."""
+        return needs(self.recipe.steps[index]) <= self.artefacts.keys()
+
+    def options(self, index: int, device: str | None) -> dict[str, Value]:
+        """A step's options with artefacts for references and paths that start where the recipe lies.
+
+        Raises UserError where the recipe wants a value that was not given.
+        """
+        step = self.recipe.steps[index]
+        if step.unset:
+            raise UserError(step.unset)
+        return ({"device": device} if device else {}) | _settled(step, self.artefacts)
+
+    def fail(self, index: int, error: EmbprobeError) -> None:
+        """Takes note of a step's error; all but the worst are told at once."""
+        self.failed.add(index)
+        error.args = (f"{self.recipe.steps[index].label}: {error}",)
+        if self.worst is not None:
+            console.fail(str(self.worst))
+        self.worst = max(self.worst or error, error, key=lambda e: e.exit_code)
+
+    def end(self) -> None:
+        """Tells what was left out, and raises the worst error."""
+        left = len(self.recipe.steps) - len(self.artefacts) - len(self.failed)
+        if left:
+            console.say(f"{left} step{'s' * (left > 1)} left out, needing what failed")
+        if self.worst is not None:
+            raise self.worst
+
+
+def needs(step: Step) -> set[int]:
+    """The steps whose artefacts a step takes."""
+    return {index for value in step.options.values() for index in _references(value)}
+
+
+def _references(value: Value) -> Iterator[int]:
+    if isinstance(value, Ref):
+        yield value.index
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _references(item)
+
+
+def _settled(step: Step, artefacts: dict[int, Artefact]) -> dict[str, Value]:
+    hints = typing.get_type_hints(step.cls)
+    known = {f.name: f for f in fields(step.cls)}
+
+    def settle(key: str, value: Value) -> Value:
+        if isinstance(value, Ref):
+            return artefacts[value.index]
+        if isinstance(value, list):
+            return [settle(key, v) for v in value]
+        if isinstance(value, Placed) and key in known and not Path(value).is_absolute():
+            hint, beside = hints[key], value.base / value
+            if hint is Path or Path in typing.get_args(hint):
+                return str(beside)
+            if (known[key].metadata["path"] or "ingest" in known[key].metadata["made_by"]) and (
+                "/" in value or beside.exists()
+            ):
+                return str(beside)
+        return value
+
+    return {k: settle(k, v) for k, v in step.options.items()}
