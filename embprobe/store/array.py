@@ -3,6 +3,7 @@
 import math
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 GROUP = "data.zarr"
-CACHE_BYTES = 256 << 20  # chunks an Array keeps for `take`
+CACHE_BYTES = 256 << 20  # chunks an Array keeps of which only a part was asked for
 CHUNK_MOST = 512 << 20  # bytes of a chunk in memory
 CODING = 1 << 16  # bytes that coding may add to a chunk
 DTYPES: tuple[str, ...] = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -44,9 +45,9 @@ class Array:
         self._chunk_bytes = self.row_bytes * self.chunk_rows
         if self._chunk_bytes > CHUNK_MOST or (folder.sealed and self.n_chunks > len(folder.sums)):
             raise DamagedError(f"{path} tells of more than its artefact can hold; it was not made by embprobe")
-        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._cache_lock = threading.Lock()
-        self._cache_chunks = max(2, CACHE_BYTES // max(1, self._chunk_bytes))
+        self._kept: OrderedDict[int, Future[np.ndarray]] = OrderedDict()  # least recently used first
+        self._keeping = threading.Lock()
+        self._most = max(2, CACHE_BYTES // max(1, self._chunk_bytes))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -122,17 +123,26 @@ class Array:
             raise DamagedError(f"{self.folder.path / name}: {error}; remove the artefact and make it again") from None
         return values.reshape(-1, *self.shape[1:])[: len(self.rows_of(index))]
 
+    def keep(self, chunks: int) -> None:
+        """Keeps at least so many chunks, the last that were asked for; CACHE_BYTES of them otherwise."""
+        self._most = max(self._most, chunks)
+
     def _cached(self, index: int) -> "np.ndarray":
-        with self._cache_lock:
-            if index in self._cache:
-                self._cache.move_to_end(index)
-                return self._cache[index]
-        values = self.chunk(index)
-        with self._cache_lock:
-            self._cache[index] = values
-            while len(self._cache) > self._cache_chunks:
-                self._cache.popitem(last=False)
-        return values
+        """A chunk's rows, kept; read once however many threads ask for it."""
+        mine: Future[np.ndarray] = Future()
+        with self._keeping:
+            kept = self._kept.setdefault(index, mine)
+            self._kept.move_to_end(index)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        if kept is mine:
+            try:
+                mine.set_result(self.chunk(index))
+            except BaseException as error:
+                with self._keeping:
+                    self._kept.pop(index, None)
+                mine.set_exception(error)
+        return kept.result()
 
     def read(self, start: int = 0, stop: int | None = None) -> "np.ndarray":
         """Rows start to stop as stored; a new array of (stop − start, …)."""
@@ -140,11 +150,11 @@ class Array:
 
         stop = self.shape[0] if stop is None else min(stop, self.shape[0])
         out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        chunk = self._cached if stop - start < self.chunk_rows else self.chunk  # what is read whole is not read again
         for index in range(start // self.chunk_rows, -(-stop // self.chunk_rows)):
             rows = self.rows_of(index)
             a, b = max(start, rows.start), min(stop, rows.stop)
-            out[a - start : b - start] = chunk(index)[a - rows.start : b - rows.start]
+            whole = b - a == len(rows) and index not in self._kept  # nothing of it is left to be asked for
+            out[a - start : b - start] = (self.chunk if whole else self._cached)(index)[a - rows.start : b - rows.start]
         return out
 
     def take(self, rows: "np.ndarray") -> "np.ndarray":
@@ -152,10 +162,11 @@ class Array:
         import numpy as np
 
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        chunks = rows // self.chunk_rows
-        for index in np.unique(chunks):
-            here = np.nonzero(chunks == index)[0]
-            out[here] = self._cached(int(index))[rows[here] - index * self.chunk_rows]
+        by_chunk = np.argsort(rows // self.chunk_rows, kind="stable")
+        chunks, starts = np.unique((rows // self.chunk_rows)[by_chunk], return_index=True)
+        parts = zip(chunks.tolist(), np.split(by_chunk, starts[1:]), strict=False)  # no rows are one empty part
+        for index, here in sorted(parts, key=lambda part: part[0] not in self._kept):  # those kept, before others come
+            out[here] = self._cached(index)[rows[here] - index * self.chunk_rows]
         return out
 
     def floats(self, rows: "np.ndarray | slice") -> "np.ndarray":

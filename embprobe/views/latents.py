@@ -158,7 +158,7 @@ class Learned:
         variance_d = between + within / (len(train) * math.prod(self.of.grid))
         return Scale.of(self.of.artefact.array("mean").read(), np.sqrt(variance_d))
 
-    @property
+    @cached_property
     def logvar(self) -> Array:
         """The posterior's log-variances (N,*grid,d)."""
         return self.of.artefact.array("logvar")
