@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embprobe.errors import DamagedError, MachineError
-from embprobe.store import trust
+from embprobe.store import disk, trust
 from embprobe.store.codecs import COMPRESSORS, Coder
 from embprobe.store.files import Folder
 from embprobe.store.trust import Json
@@ -42,12 +42,12 @@ class Array:
         self.attrs: dict[str, Json] = meta.get("attributes", {})
         self.coder = Coder(meta["codecs"])
         self.n_chunks = -(-self.shape[0] // self.chunk_rows)
-        self._chunk_bytes = self.row_bytes * self.chunk_rows
-        if self._chunk_bytes > CHUNK_MOST or (folder.sealed and self.n_chunks > len(folder.sums)):
+        self.chunk_bytes = self.row_bytes * self.chunk_rows
+        if self.chunk_bytes > CHUNK_MOST or (folder.sealed and self.n_chunks > len(folder.sums)):
             raise DamagedError(f"{path} tells of more than its artefact can hold; it was not made by embprobe")
         self._kept: OrderedDict[int, Future[np.ndarray]] = OrderedDict()  # least recently used first
         self._keeping = threading.Lock()
-        self._most = max(2, CACHE_BYTES // max(1, self._chunk_bytes))
+        self._most = max(2, CACHE_BYTES // max(1, self.chunk_bytes))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -116,7 +116,7 @@ class Array:
     def chunk(self, index: int) -> "np.ndarray":
         """One chunk's rows, checked. Raises DamagedError."""
         name = self.file(index)
-        data = self.folder.read(name, self._chunk_bytes + CODING)
+        data = self.folder.read(name, self.chunk_bytes + CODING)
         try:
             values = self.coder.decode(data, self.dtype, self.chunk_rows * math.prod(self.shape[1:]))
         except DamagedError as error:
@@ -180,6 +180,16 @@ class Array:
         if encoding == "int8":
             return raw.astype(np.float32) * np.asarray(self.attrs["scale"], np.float32)
         return raw.astype(np.float32)
+
+
+def aligned(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> "np.ndarray":
+    """An array to fill, on whole pages of memory, from which a chunk is written past the disk's cache."""
+    import numpy as np
+
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + disk.PAGE, np.uint8)
+    start = -room.ctypes.data % disk.PAGE
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def metadata_of(name: str) -> str:
