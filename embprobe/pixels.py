@@ -7,6 +7,9 @@ from torch import Tensor
 
 from embprobe.errors import UserError
 
+Statistics = tuple[float, ...] | Tensor
+"""A number for each channel (C,)."""
+
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and std of RGB in [0, 1] over ImageNet."""
 
@@ -16,13 +19,11 @@ def channel_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, .
     return IMAGENET if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
 
 
-def preprocess(
-    images_BHWC: Tensor, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...], how: str
-) -> Tensor:
+def preprocess(images_BHWC: Tensor, size: tuple[int, int], mean: Statistics, std: Statistics, how: str) -> Tensor:
     """u8 images → standardised f32 (B,C,*size), resized by the interpolation `how`.
 
-    Resizing is antialiased and ends in whole u8 steps, as image files hold. Raises UserError where the images have
-    another number of channels than `mean`.
+    Resizing is antialiased and ends in whole u8 steps, as image files hold. A mean and std that are tensors on the
+    images' device save a wait for it. Raises UserError where the images have another number of channels than `mean`.
     """
     check_channels(images_BHWC.shape[-1], len(mean))
     return _by_channel(_resized(images_BHWC, size, how), mean, std)
@@ -90,6 +91,7 @@ def _resized(images_BHWC: Tensor, size: tuple[int, int], how: str) -> Tensor:
     return F.interpolate(x, tuple(size), mode=how, antialias=True, align_corners=False).round().clamp(0, 255)
 
 
-def _by_channel(x_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def _by_channel(x_BCHW: Tensor, mean: Statistics, std: Statistics) -> Tensor:
     scaled = x_BCHW / 255
-    return (scaled - scaled.new_tensor(mean)[:, None, None]) / scaled.new_tensor(std)[:, None, None]
+    mean_C, std_C = (torch.as_tensor(v, dtype=scaled.dtype, device=scaled.device) for v in (mean, std))
+    return (scaled - mean_C[:, None, None]) / std_C[:, None, None]
