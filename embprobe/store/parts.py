@@ -27,8 +27,8 @@ class Parts:
 
     def __init__(self, array: Array, rows: int) -> None:
         self.array, self.rows = array, rows
-        self.each = max(1, array.chunk_rows // rows)  # parts a chunk
         self.count = -(-len(array) // rows)
+        self.each = self.count if array.n_chunks == 1 else max(1, array.chunk_rows // rows)  # parts a chunk
         self._open: dict[int, dict[int, np.ndarray]] = {}  # parts by chunk, of chunks that are not whole
         self._turn = threading.Lock()
 

@@ -74,6 +74,15 @@ def test_torn_changed_and_foreign_lines_are_written_again(out: Artefact) -> None
         assert parts_of(out).missing() == list(range(1, ROWS))
 
 
+@pytest.mark.parametrize("rows", [5, 7, 23])
+def test_a_chunk_that_is_the_whole_array_may_hold_a_broken_part(out: Artefact, rows: int) -> None:
+    with out.locked():
+        parts = Parts(out.create("sums", (ROWS, 3), "float64", chunk_rows=35), rows)
+        for part in range(parts.count):
+            parts.write(part, row(part, rows))
+        np.testing.assert_array_equal(out.array("sums").read()[:, 0], np.arange(ROWS))
+
+
 def test_a_part_that_is_there_is_not_written_again(out: Artefact) -> None:
     with out.locked():
         parts_of(out).write(3, row(3))
