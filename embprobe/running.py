@@ -46,12 +46,24 @@ def _needs(value: Value) -> Iterator[int]:
             yield from _needs(item)
 
 
+def _put_off(recipe: Recipe) -> set[int]:
+    """Steps that nothing needs made: others compute what they need of them `through`."""
+    uses: dict[int, list[bool]] = {}
+    for step in recipe.steps:
+        through = str(step.options.get("through", False)).lower() in ("true", "yes", "1")
+        for key, value in step.options.items():
+            for index in _needs(value):
+                uses.setdefault(index, []).append(through and key == "embeddings")
+    return {index for index, found in uses.items() if all(found)}
+
+
 def made(recipe: Recipe, store: Store, make: Make, device: str | None = None) -> Iterator[tuple[Step, Stage, Artefact]]:
     """Each step with its stage and artefact, made in order by `make`, on `device` where the recipe names none.
 
     A step that fails does not stop those that don't need it; when all that can be done is done, its error is raised.
     """
     artefacts: dict[int, Artefact] = {}
+    put_off = _put_off(recipe)
     worst: EmbprobeError | None = None
     skipped = 0
     for index, step in enumerate(recipe.steps):
@@ -62,6 +74,7 @@ def made(recipe: Recipe, store: Store, make: Make, device: str | None = None) ->
             if step.unset:
                 raise UserError(step.unset)
             options = ({"device": device} if device else {}) | _options(step, artefacts)
+            options |= {"later": "true"} if index in put_off else {}
             stage = build(step.cls, options, store, make, ingest=INGEST)
             artefacts[index] = make(stage)
             yield step, stage, artefacts[index]

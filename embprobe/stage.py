@@ -18,7 +18,15 @@ Field = dataclasses.Field[Any]  # Any: a field of whatever type
 FIELDS = "__dataclass_fields__"
 MOST = 10**15  # of any number: beyond, a float can't tell it from its neighbours, and a generator takes it for no seed
 MOST_FILE = 1 << 36  # bytes of a file that is read whole
-RUNTIME = ("device", "threads", "forward", "png")  # all options that may stay out of a fingerprint
+RUNTIME = (
+    "device",
+    "threads",
+    "forward",
+    "png",
+    "later",
+    "through",
+    "resident",
+)  # all options that may stay out of a fingerprint
 
 
 def option(
@@ -94,6 +102,14 @@ class Stage:
         Weights that are not on this machine are fetched if `download`.
         """
         return self
+
+    def is_put_off(self) -> bool:
+        """Whether it is only asked for, and others compute what they need of it."""
+        return False
+
+    def needed(self) -> dict[str, Artefact]:
+        """The artefacts that must be complete before `run`, by field."""
+        return self.inputs()
 
     def check(self) -> None:
         """Raises UserError where complete inputs don't fit together."""

@@ -11,10 +11,13 @@ from torch import Tensor
 from embprobe.chunks import batches_of
 from embprobe.encoders.load import Encoder
 from embprobe.store import Array, Json, aligned
+from embprobe.views import Images, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CHUNK_BYTES = 32 << 20
+CALIBRATION = 1024  # images from which the int8 scales are taken
 LARGEST = 65504.0  # of f16
 BLOCK = 1 << 18  # numbers that a CPU takes at a time, so that they stay in its cache
 DTYPES = {"f16": "float16", "bf16": "uint16", "int8": "int8"}  # as what numpy knows numbers are stored
@@ -39,6 +42,25 @@ class Embed:
         x = images_BHWC.to(self.device, non_blocking=True)
         with torch.autocast(self.kind, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.encoder(x).float()
+
+
+def layout(embed: Embed, images: Images, storage: str) -> tuple[tuple[int, ...], int]:
+    """The shape (N,*grid,D) of the images' tokens, and the rows of a chunk."""
+    shape = (*embed.encoder.grid, embed.encoder.width)
+    row_bytes = math.prod(shape) * (1 if storage == "int8" else 2)
+    return (len(images), *shape), max(1, min(len(images), CHUNK_BYTES // row_bytes))
+
+
+def encoding(embed: Embed, images: Images, storage: str, seed: int, forward: int) -> dict[str, Json]:
+    """Attributes that say how to read the stored numbers; int8 scales by a seeded pass over some images."""
+    if storage != "int8":
+        return {"encoding": storage}
+    sample = np.sort(np.random.default_rng(seed).permutation(len(images))[:CALIBRATION])
+    largest = torch.zeros(embed.encoder.width, device=embed.device)
+    for rows in blocks(sample, forward):
+        tokens = embed(embed.loaded(images.array.take(rows)))
+        largest = torch.maximum(largest, tokens.abs().flatten(0, -2).amax(0))
+    return {"encoding": "int8", "scale": (largest.clamp(min=1e-8) / 127).tolist()}
 
 
 class Rounding:

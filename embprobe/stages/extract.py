@@ -9,16 +9,14 @@ from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
-from embprobe.views import Images, blocks
+from embprobe.views import Images
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from embprobe.encoders.tokens import Embed
 
-CHUNK_BYTES = 32 << 20
 MOMENTS_BYTES = 4 << 20  # of moments in a file
-CALIBRATION = 1024  # images from which the int8 scales are taken
 GIVEN = ("mean", "std", "heads", "input_size")  # what the user may know better than timm
 
 
@@ -47,6 +45,9 @@ class Extract(Stage):
     precision: Literal["f32", "bf16"] = option("of the forward pass", "f32")
     forward: int = option("images per forward pass", 128, runtime=True, least=1, most=65_536)
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
+    later: bool = option(
+        "only ask: nothing is made, and `compress --through` computes what it needs", False, runtime=True
+    )
 
     def validate(self) -> None:
         if isinstance(self.encoder, str):
@@ -91,6 +92,9 @@ class Extract(Stage):
         elif self.storage != "int8":
             spec["seed"] = None
         return spec
+
+    def is_put_off(self) -> bool:
+        return self.later
 
     def work(self) -> float:
         """Images to embed."""
@@ -138,35 +142,16 @@ class Extract(Stage):
 
     def create(self, embed: "Embed", images: Images, out: Artefact) -> tuple[Array, Array]:
         """The arrays `embeddings` (N,*grid,D) and `moments` (n_chunks,3,D): sums, squares, clipped."""
-        import math
+        from embprobe.encoders.tokens import DTYPES, encoding, layout
 
-        from embprobe.encoders.tokens import DTYPES
-
-        grid, width = embed.encoder.grid, embed.encoder.width
-        row_bytes = math.prod(grid) * width * (1 if self.storage == "int8" else 2)
-        rows = max(1, min(len(images), CHUNK_BYTES // row_bytes))
-        begun = out.begun_array("embeddings")
-        attrs = out.array("embeddings").attrs if begun else self.encoding(embed, images)
-        array = out.create(
-            "embeddings", (len(images), *grid, width), DTYPES[self.storage], chunk_rows=rows, attrs=attrs
-        )
-        together = max(1, MOMENTS_BYTES // (3 * 8 * width))
-        return array, out.create("moments", (array.n_chunks, 3, width), "float64", chunk_rows=together)
-
-    def encoding(self, embed: "Embed", images: Images) -> dict[str, Json]:
-        """Attributes that say how to read the stored numbers; int8 scales by a seeded pass over some images."""
-        if self.storage != "int8":
-            return {"encoding": self.storage}
-        import numpy as np
-        import torch
-
-        rng = np.random.default_rng(self.seed)
-        sample = np.sort(rng.permutation(len(images))[:CALIBRATION])
-        largest = torch.zeros(embed.encoder.width, device=embed.device)
-        for rows in blocks(sample, self.forward):
-            tokens = embed(embed.loaded(images.array.take(rows)))
-            largest = torch.maximum(largest, tokens.abs().flatten(0, -2).amax(0))
-        return {"encoding": "int8", "scale": (largest.clamp(min=1e-8) / 127).tolist()}
+        shape, rows = layout(embed, images, self.storage)
+        if out.begun_array("embeddings"):
+            attrs = out.array("embeddings").attrs
+        else:
+            attrs = encoding(embed, images, self.storage, self.seed, self.forward)
+        array = out.create("embeddings", shape, DTYPES[self.storage], chunk_rows=rows, attrs=attrs)
+        together = max(1, MOMENTS_BYTES // (3 * 8 * shape[-1]))
+        return array, out.create("moments", (array.n_chunks, 3, shape[-1]), "float64", chunk_rows=together)
 
 
 def write_statistics(array: Array, moments: Array, train: int, out: Artefact) -> dict[str, Json]:

@@ -4,7 +4,8 @@ from embprobe.store.array import Array, aligned
 from embprobe.store.artefact import CHECKPOINTS, Artefact
 from embprobe.store.files import Folder, digest
 from embprobe.store.parts import Parts
+from embprobe.store.rows import Rows
 from embprobe.store.store import Store
 from embprobe.store.trust import Json
 
-__all__ = ["CHECKPOINTS", "Array", "Artefact", "Folder", "Json", "Parts", "Store", "aligned", "digest"]
+__all__ = ["CHECKPOINTS", "Array", "Artefact", "Folder", "Json", "Parts", "Rows", "Store", "aligned", "digest"]

@@ -1,12 +1,13 @@
 """Training batches: which rows a step sees is a pure function of (seed, step); rows come from whole chunks."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from embprobe.store import Array
+    from embprobe.store import Rows
 
 SHUFFLE_BYTES = 192 << 20  # rows are shuffled within groups of chunks of about this size
 HELD_BYTES = 4 << 30  # of each array's chunks, at most, where a group of the others' rows spreads over many
@@ -21,7 +22,7 @@ class RowBatches:
     of the others what holds the same rows, at most HELD_BYTES. Beside them lies one epoch's order, 8 bytes a row.
     """
 
-    def __init__(self, arrays: "dict[str, Array]", rows: np.ndarray, batch: int, seed: int) -> None:
+    def __init__(self, arrays: "Mapping[str, Rows]", rows: np.ndarray, batch: int, seed: int) -> None:
         self.arrays, self.rows, self.batch, self.seed = arrays, np.sort(rows), batch, seed
         largest = max(arrays.values(), key=lambda a: a.row_bytes * a.chunk_rows)
         self.chunk_rows = largest.chunk_rows

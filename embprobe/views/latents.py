@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from embprobe.store import Array, Artefact, Json
+from embprobe.store import Array, Artefact, Json, Rows
 from embprobe.views.images import Images
 from embprobe.views.view import View, blocks
 
@@ -26,7 +26,7 @@ class Embeddings(View):
         return Images(self._source("images"))
 
     @cached_property
-    def array(self) -> Array:
+    def array(self) -> Rows:
         return self.artefact.array("embeddings")
 
     def __len__(self) -> int:

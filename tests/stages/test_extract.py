@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from embprobe import signals
+from embprobe.encoders import tokens
 from embprobe.encoders.load import load_encoder
 from embprobe.errors import Interrupted
 from embprobe.making import make
-from embprobe.stages import extract
 from embprobe.stages.extract import Extract
 from embprobe.store import Store
 from tests import tiny
@@ -41,7 +41,7 @@ def test_every_storage_reads_back_near_the_truth(zoo: Zoo, place: Store, storage
 
 
 def test_killed_extract_redoes_only_missing_chunks(zoo: Zoo, place: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(extract, "CHUNK_BYTES", 8 * 16 * 16 * 2)  # eight images a chunk
+    monkeypatch.setattr(tokens, "CHUNK_BYTES", 8 * 16 * 16 * 2)  # eight images a chunk
     stage = Extract(images=zoo["images"], encoder=tiny.ENCODER, device="cpu", forward=4)
     asked = [0]
 
