@@ -63,7 +63,7 @@ def _ask(artefact: Artefact, wait: bool) -> None:
     """Writes down what an artefact would hold, so that others can be made from it."""
     if not artefact.begun and artefact.question is not None:
         with artefact.locked(wait=wait, doing="asked for"):
-            pass
+            artefact.folder.sweep()
 
 
 def planned(stage: Stage, store: Store) -> Artefact:
