@@ -19,8 +19,9 @@ from embprobe.views import Embeddings, Images
 class Live(Rows):
     """The rows of an `embeddings` array, computed a chunk at a time by the forward passes that would have stored them.
 
-    Chunks stay in memory, as they would be stored, until they are `resident` bytes together; the others are kept like
-    those of any array, and computed again when they are asked for again.
+    What stays in memory once it was computed, as it would be stored, is at most `resident` bytes: the held-out rows, if
+    all fit, and as many chunks as fit beside them. The others are kept like those of any array, and computed again when
+    they are asked for again.
     """
 
     def __init__(self, artefact: Artefact, device: str, resident: int) -> None:
@@ -33,7 +34,10 @@ class Live(Rows):
         super().__init__("embeddings", shape, np.dtype(DTYPES[storage]), chunk_rows, attrs)
         self.at = device if self.embed.kind == "cuda" else "cpu"
         self.rounding = Rounding(attrs, self.at)
-        self.most_resident = resident // self.chunk_bytes
+        held = self.images.held_out
+        self.held = held if len(held) * self.row_bytes <= resident else held[:0]
+        self._held, self._have = np.empty((len(self.held), *shape[1:]), self.dtype), np.zeros(len(self.held), bool)
+        self.most_resident = (resident - self._held.nbytes) // self.chunk_bytes
         self._resident: dict[int, np.ndarray] = {}
         self._turn = threading.Lock()  # one forward pass at a time
 
@@ -50,10 +54,18 @@ class Live(Rows):
                 stored = torch.empty_like(into, device=self.at)
                 self.rounding.encode(tokens, torch.zeros(len(rows), dtype=torch.bool), stored)
                 into.copy_(stored)
+            here = slice(*np.searchsorted(self.held, (whole.start, whole.stop)))
+            self._held[here], self._have[here] = values[self.held[here] - whole.start], True
             values.flags.writeable = False
             if len(self._resident) < self.most_resident:
                 self._resident[index] = values
             return values
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Any rows as stored; from memory, where they are held out and were computed before."""
+        places = np.searchsorted(self.held, rows)
+        known = (places < len(self.held)).all() and (self.held[places] == rows).all() and self._have[places].all()
+        return self._held[places] if known else super().take(rows)
 
 
 class LiveEmbeddings(Embeddings):
@@ -62,10 +74,11 @@ class LiveEmbeddings(Embeddings):
     def __init__(self, artefact: Artefact, device: str, resident: int) -> None:
         super().__init__(artefact)
         live = Live(artefact, device, resident)
+        whole = live.row_bytes * len(live)
+        stay = min(whole, len(live.held) * live.row_bytes + live.most_resident * live.chunk_bytes)
         console.say(
             f"extract {artefact.short} is not stored: its tokens are computed as they are needed, and "
-            f"{console.size(min(live.most_resident, live.n_chunks) * live.chunk_bytes)} of "
-            f"{console.size(live.row_bytes * len(live))} stay in memory"
+            f"{console.size(stay)} of {console.size(whole)} stay in memory"
         )
         self.__dict__["array"] = live
 

@@ -108,8 +108,24 @@ def test_what_does_not_fit_is_computed_again_and_no_more_is_held(
         return values
 
     monkeypatch.setattr(Live, "chunk", chunk)
-    make(through(zoo, place, resident=2.5 * CHUNK / 1e9), place)
+    make(through(zoo, place, resident=4 * CHUNK / 1e9), place)
     assert max(held) == 2 and sorted(set(computed)) == list(range(COUNT)) and len(computed) > 2 * COUNT
+
+
+def test_what_is_held_out_is_not_computed_for_the_figures_again(
+    zoo: Zoo, place: Store, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: list[int] = []
+    real = Compress.fidelity
+
+    def fidelity(self: Compress, *given: Any) -> Any:
+        before.append(len(computed))
+        return real(self, *given)
+
+    monkeypatch.setattr(Compress, "fidelity", fidelity)
+    made = make(through(zoo, place, resident=1.6 * CHUNK / 1e9), place)  # twelve rows, and no chunk beside them
+    assert len(computed) == before[0] > 2 * COUNT
+    same(made, stored(zoo, place))
 
 
 def killed(stage: Compress, place: Store, after: int) -> bool:
