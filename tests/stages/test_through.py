@@ -214,7 +214,7 @@ def test_weights_that_changed_since_they_were_asked_for_are_not_taken(zoo: Zoo, 
     weights.write_bytes(b"first")
     asked = make(Extract(images=zoo["images"], encoder="mae", weights=weights, device="cpu", later=True), place)
     weights.write_bytes(b"second")
-    with pytest.raises(UserError, match="has changed since extract .* was asked for"):
+    with pytest.raises(UserError, match=r"has changed since extract .* was asked for"):
         make(Compress(embeddings=place[asked.fingerprint], through=True, **tiny.COMPRESS), place)
     assert asked.begun
 
