@@ -13,15 +13,18 @@ import pytest
 from embprobe.encoders import tokens
 from embprobe.encoders.live import Live
 from embprobe.errors import UserError
-from embprobe.making import make
+from embprobe.making import make, repaired
+from embprobe.stages import compress
 from embprobe.stages.compress import Compress
 from embprobe.stages.extract import Extract
 from embprobe.stages.probe import Probe
 from embprobe.store import Artefact, Store, rows
+from embprobe.study.provenance import command, in_order
 from embprobe.training import batches, covariance, engine
 from embprobe.views import Latents
 from tests import tiny
 from tests.conftest import Shell, Zoo
+from tests.store.test_store import flip
 
 CHUNK = 8 * 16 * 16 * 2  # eight images
 COUNT = 6  # chunks
@@ -278,3 +281,25 @@ def test_a_recipe_makes_embeddings_that_another_step_needs(zoo: Zoo, shell: Shel
     done = shell("run", path, *store)
     assert done.code == 0, done.err
     assert all(a.complete for a in Store(tmp_path / "recipes").artefacts())
+
+
+def test_a_page_can_tell_where_such_latents_come_from(zoo: Zoo, place: Store) -> None:
+    latents = make(through(zoo, place), place)
+    everything = in_order(list(latents.lineage()))
+    assert [a.stage for a in everything] == ["ingest", "extract", "compress"]
+    commands = [command(a) for a in everything]
+    assert commands[1].endswith(" --later") and commands[2].endswith(" --through")
+    assert not any(word in " ".join(commands) for word in ("--no-later", "--no-through", "--resident"))
+
+
+def test_a_damaged_chunk_of_latents_is_made_again_through_the_encoder(
+    zoo: Zoo, place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compress, "CHUNK_BYTES", 10 * 4 * 4 * 3 * 4)  # ten images
+    made = make(through(zoo, place), place)
+    path = made.path / made.array("latents").file(2)
+    whole = path.read_bytes()
+    flip(path)
+    mended = repaired(Store(place.root)[made.fingerprint], Compress)
+    assert mended.remade == [made.array("latents").file(2)] and not mended.differ and not mended.kept
+    assert path.read_bytes() == whole
