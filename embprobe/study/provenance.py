@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from embprobe import console
+from embprobe.errors import UserError
 from embprobe.page import html
 from embprobe.page.html import Cell
 from embprobe.store import Artefact, Json
@@ -49,7 +50,10 @@ def in_order(artefacts: Sequence[Artefact]) -> list[Artefact]:
 
 def _finished(artefact: Artefact) -> str:
     """When; those that were only asked for come first."""
-    return str(artefact.manifest["finished"]) if artefact.complete else ""
+    try:
+        return str(artefact.manifest["finished"])
+    except UserError:
+        return ""
 
 
 def command(artefact: Artefact) -> str:
