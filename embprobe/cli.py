@@ -112,7 +112,8 @@ def _print_made(artefact: Artefact, store: Store, name: str | None, as_json: boo
     if name is not None:
         store.name(name, artefact)
     if as_json:
-        console.result_json({"path": str(artefact.path), **artefact.manifest})
+        known = artefact.manifest if artefact.complete else {"complete": False, **artefact.request()}
+        console.result_json({"path": str(artefact.path), **known})
     else:
         console.result_path(str(artefact.path))
 

@@ -34,7 +34,8 @@ USUAL = ("started", "stopped", "finished")  # events of every run, which a manif
 def make(stage: Stage, store: Store, *, wait: bool = True) -> Artefact:
     """The artefact of a stage, complete: prepared, checked, locked, and continued where an earlier run ended.
 
-    Raises UserError where the inputs are unfinished or don't fit, Interrupted where a signal stopped the work.
+    One that is put off is only asked for: its folder says what it would hold, and nothing is made. Raises UserError
+    where the inputs are unfinished or don't fit, Interrupted where a signal stopped the work.
     """
     stage = stage.prepare(partial(make, store=store, wait=wait), download=True)
     out = store.open(stage)
@@ -42,15 +43,29 @@ def make(stage: Stage, store: Store, *, wait: bool = True) -> Artefact:
         stage.export(out)
         return out
     _check_inputs(stage)
+    if stage.is_put_off():
+        _ask(out, wait)
+        return out
+    for artefact in stage.inputs().values():
+        _ask(artefact, wait)
+    asked = out.begun
     with out.locked(wait=wait):
         if not out.complete:
             try:
                 _run(stage, out)
             except UserError:
-                removal.withdraw(out)
+                if not asked:  # else another may have been made from it
+                    removal.withdraw(out)
                 raise
     stage.export(out)
     return out
+
+
+def _ask(artefact: Artefact, wait: bool) -> None:
+    """Writes down what an artefact would hold, so that others can be made from it."""
+    if not artefact.begun and artefact.question is not None:
+        with artefact.locked(wait=wait, doing="asked for"):
+            artefact.folder.sweep()
 
 
 def planned(stage: Stage, store: Store) -> Artefact:
@@ -79,9 +94,12 @@ def repaired(artefact: Artefact, cls: type[Stage], *, anew: bool = False) -> men
 
 
 def _check_inputs(stage: Stage) -> None:
-    for name, artefact in stage.inputs().items():
+    for name, artefact in stage.needed().items():
         if not artefact.complete:
-            raise UserError(f"--{name}: {artefact.stage} {artefact.short} isn't finished; run its command again first")
+            raise UserError(
+                f"--{name}: {artefact.stage} {artefact.short} isn't finished; run its command again first"
+                + (", without --later (only `compress --through` goes without)" if artefact.stage == "extract" else "")
+            )
     stage.check()
 
 

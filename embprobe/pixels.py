@@ -9,6 +9,9 @@ from torch import Tensor
 
 from embprobe.errors import UserError
 
+Statistics = tuple[float, ...] | Tensor
+"""A number for each channel (C,)."""
+
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and std of RGB in [0, 1] over ImageNet."""
 
@@ -18,13 +21,11 @@ def channel_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, .
     return IMAGENET if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
 
 
-def preprocess(
-    images_BHWC: Tensor, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...], how: str
-) -> Tensor:
+def preprocess(images_BHWC: Tensor, size: tuple[int, int], mean: Statistics, std: Statistics, how: str) -> Tensor:
     """u8 images → standardised f32 (B,C,*size), resized by the interpolation `how`.
 
-    Resizing is antialiased and ends in whole u8 steps, as image files hold. Raises UserError where the images have
-    another number of channels than `mean`.
+    Resizing is antialiased and ends in whole u8 steps, as image files hold. A mean and std that are tensors on the
+    images' device save a wait for it. Raises UserError where the images have another number of channels than `mean`.
     """
     check_channels(images_BHWC.shape[-1], len(mean))
     return _by_channel(_resized(images_BHWC, size, how), mean, std)
@@ -98,8 +99,8 @@ def _resized(images_BHWC: Tensor, size: tuple[int, int], how: str) -> Tensor:
     return F.interpolate(x, tuple(size), mode=how, antialias=True, align_corners=False).round().clamp(0, 255)
 
 
-def _by_channel(x_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    mean_C11, std_C11 = (_constant(values, x_BCHW.device) for values in (mean, std))
+def _by_channel(x_BCHW: Tensor, mean: Statistics, std: Statistics) -> Tensor:
+    mean_C11, std_C11 = (v[:, None, None] if isinstance(v, Tensor) else _constant(v, x_BCHW.device) for v in (mean, std))
     return (x_BCHW / 255 - mean_C11) / std_C11
 
 

@@ -23,11 +23,14 @@ RUNTIME = (
     "deterministic",
     "program",
     "compile",
+    "profile",
     "threads",
     "forward",
     "png",
-    "profile",
-)  # may stay out of a fingerprint
+    "later",
+    "through",
+    "resident",
+)  # all options that may stay out of a fingerprint
 DETERMINISTIC = (
     "on a GPU: only operations that give the same bits every time, so that what is continued equals what was not"
 )
@@ -106,6 +109,14 @@ class Stage:
         Weights that are not on this machine are fetched if `download`.
         """
         return self
+
+    def is_put_off(self) -> bool:
+        """Whether it is only asked for, and others compute what they need of it."""
+        return False
+
+    def needed(self) -> dict[str, Artefact]:
+        """The artefacts that must be complete before `run`, by field."""
+        return self.inputs()
 
     def check(self) -> None:
         """Raises UserError where complete inputs don't fit together."""

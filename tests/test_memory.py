@@ -13,10 +13,11 @@ import ctypes, sys
 import numpy as np
 import embprobe
 from embprobe import console
-from embprobe.stages import extract, features
-from embprobe.store import array
+from embprobe.encoders import tokens
+from embprobe.stages import features
+from embprobe.store import rows
 
-array.CACHE_BYTES = extract.CHUNK_BYTES = 1 << 20
+rows.CACHE_BYTES = tokens.CHUNK_BYTES = 1 << 20
 features.CHUNK_ROWS = 512
 stage, folder = sys.argv[1:]
 resident = []

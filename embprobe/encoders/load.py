@@ -43,16 +43,26 @@ class Encoder:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     interpolation: str = "bicubic"
     facts: Facts = field(default_factory=dict)
+    statistics: tuple[Tensor, Tensor] | None = None  # mean and std (C,) on the network's device
 
     @torch.no_grad()
     def __call__(self, images_BHWC: Tensor) -> Tensor:
         """u8 images (B,H,W,C) of any size → patch tokens (B,*grid,D)."""
-        tokens: Tensor = self.network(preprocess(images_BHWC, self.size, self.mean, self.std, self.interpolation))
+        mean, std = self.statistics or (self.mean, self.std)
+        tokens: Tensor = self.network(preprocess(images_BHWC, self.size, mean, std, self.interpolation))
         return tokens.reshape(len(tokens), *self.grid, -1)
 
     def to(self, device: str) -> "Encoder":
-        """Moves the network."""
+        """Moves the network, and what images are normalised by."""
         self.network.to(device)
+        self.statistics = torch.tensor(self.mean, device=device), torch.tensor(self.std, device=device)
+        return self
+
+    def narrowed(self) -> "Encoder":
+        """With the weights that bf16 autocast would round at every pass rounded once; the tokens are the same."""
+        for module in self.network.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                module.bfloat16()
         return self
 
 

@@ -45,7 +45,7 @@ def show_list(store: Store, as_json: bool) -> None:
 def _state(artefact: Artefact) -> list[str]:
     """When it was finished, how long that took, and how large it is."""
     if not artefact.complete:
-        return ["unfinished", "", ""]
+        return ["unfinished" if artefact.folder.sums else "only asked", "", ""]
     facts = artefact.manifest
     return [facts["finished"][:16].replace("T", " "), console.duration(facts["seconds"]), console.size(facts["bytes"])]
 
@@ -84,7 +84,8 @@ def show_artefact(artefact: Artefact, as_json: bool) -> None:
     )
     console.result("options    " + "  ".join(f"{k}={v}" for k, v in artefact.options.items() if v is not None))
     if not artefact.complete:
-        console.result("unfinished; run its command again to continue")
+        begun = "unfinished; run its command again to continue"
+        console.result(begun if artefact.folder.sums else "only asked for, and nothing made; its command makes it")
         return
     facts = artefact.manifest
     there = f" and {console.size(gpu)} of the GPU's" if (gpu := facts.get("device_peak_bytes")) else ""

@@ -26,6 +26,8 @@ def plan_step(label: str, stage: Stage, out: Artefact, store: Store) -> Planned:
     """Cached, or will run and why; time and disk from the nearest artefact of the same stage."""
     if out.complete:
         return Planned(label, out.stage, out.short, "cached", "", 0.0, out.manifest["bytes"])
+    if stage.is_put_off():
+        return Planned(label, out.stage, out.short, "not made", "only asked for, and computed as it is needed", 0.0, 0)
     like = _nearest(out, store)
     seconds = size = None
     if like is not None:
@@ -33,7 +35,7 @@ def plan_step(label: str, stage: Stage, out: Artefact, store: Store) -> Planned:
         share = todo / done if done and todo else 1.0
         seconds, size = like.manifest["seconds"] * share, int(like.manifest["bytes"])
     size = stage.disk() or size
-    waiting = list(dict.fromkeys(k.split(".")[0] for k, a in out.inputs.items() if not a.complete))
+    waiting = list(dict.fromkeys(k.split(".")[0] for k, a in stage.needed().items() if not a.complete))
     if out.begun:
         return Planned(label, out.stage, out.short, "will continue", "stopped before its end", seconds, size)
     why = f"{', '.join(waiting)} will be made first" if waiting else _difference(out, like)
@@ -72,11 +74,11 @@ def show_plan(rows: Sequence[Planned], as_json: bool) -> None:
         for r in rows
     ]  # fmt: skip
     console.print_table(["step", "stage", "artefact", "state", "time", "disk", "why"], cells)
-    todo = [r for r in rows if r.state != "cached"]
+    todo = [r for r in rows if r.state not in ("cached", "not made")]
     known = sum(r.seconds or 0 for r in todo)
     unknown = sum(r.seconds is None for r in todo)
     console.result(
-        f"{len(rows) - len(todo)} cached, {len(todo)} to make"
+        f"{sum(r.state == 'cached' for r in rows)} cached, {len(todo)} to make"
         + (f", about {console.duration(known)}" if known else "")
         + (f" and {unknown} of unknown length" if unknown else "")
         + f"; {console.size(shutil.disk_usage('.').free)} free here"

@@ -3,6 +3,7 @@
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 
 from embprobe import console
@@ -41,7 +42,19 @@ class Outcome:
         step = self.recipe.steps[index]
         if step.unset:
             raise UserError(step.unset)
-        return ({"device": device} if device else {}) | _settled(step, self.artefacts)
+        later = {"later": "true"} if index in self.put_off else {}
+        return ({"device": device} if device else {}) | _settled(step, self.artefacts) | later
+
+    @cached_property
+    def put_off(self) -> set[int]:
+        """Steps that nothing needs made: others compute what they need of them `through`."""
+        uses: dict[int, list[bool]] = {}
+        for step in self.recipe.steps:
+            through = str(step.options.get("through", False)).lower() in ("true", "yes", "1")
+            for key, value in step.options.items():
+                for index in _references(value):
+                    uses.setdefault(index, []).append(through and key == "embeddings")
+        return {index for index, found in uses.items() if all(found)}
 
     def fail(self, index: int, error: EmbprobeError) -> None:
         """Takes note of a step's error; all but the worst are told at once."""

@@ -1,24 +1,21 @@
 """Compress: patch embeddings (N,*grid,D) into latents (N,*grid,d) with a small VAE."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from embprobe import console, signals
 from embprobe.chunks import fill
 from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Array, Artefact
 from embprobe.training.stage import Training
-from embprobe.views import Embeddings, blocks
+from embprobe.views import Embeddings, by_chunk
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
     from embprobe.nn.vae import VAE
+    from embprobe.training.covariance import Covariance
     from embprobe.training.task import Task
 
 CHUNK_BYTES = 8 << 20
@@ -54,16 +51,35 @@ class Compress(Training):
     rate: float = option("peak rate of Adam", 5e-4, above=0)
     precision: Literal["f32", "bf16"] = option("of training; latents are always written in f32", "f32")
     forward: int = option("images per forward pass when writing", 256, runtime=True, least=1, most=65_536)
+    through: bool = option(
+        "compute embeddings that are not made (extract --later) as they are needed, and never store them",
+        False,
+        runtime=True,
+    )
+    resident: float = option("GB of the tokens that --through keeps in memory", 8.0, runtime=True, least=0)
+
+    def needed(self) -> dict[str, Artefact]:
+        """Without embeddings that are computed as they are needed, but with what they are computed from."""
+        if not self.through or self.embeddings.complete:
+            return super().needed()
+        return {f"embeddings.{name}": artefact for name, artefact in self.embeddings.inputs.items()}
 
     def check(self) -> None:
-        width = Embeddings(self.embeddings).width
+        if self.embeddings.complete:
+            self.check_width(Embeddings(self.embeddings).width)
+
+    def check_width(self, width: int) -> None:
+        """Raises UserError where there are more channels than the embeddings have."""
         if self.channels > width:
             raise UserError(f"--channels {self.channels} is more than the embeddings' width {width}; give fewer")
 
     def run(self, out: Artefact) -> None:
         from embprobe.device import device_of
+        from embprobe.training.covariance import Covariance
 
-        embeddings, device = Embeddings(self.embeddings), device_of(self.device)
+        device = device_of(self.device)
+        embeddings = self.given(device)
+        self.check_width(embeddings.width)
         covariance = Covariance.of(embeddings, out, device)
         vae = self.trained(embeddings, covariance, out)
         self.write_latents(vae, embeddings, out, device)
@@ -80,6 +96,14 @@ class Compress(Training):
             if self.standardise
             else "raw embeddings",
         )
+
+    def given(self, device: str) -> Embeddings:
+        """The embeddings; computed as they are needed, where they were only asked for."""
+        if self.embeddings.complete:
+            return Embeddings(self.embeddings)
+        from embprobe.encoders.live import LiveEmbeddings
+
+        return LiveEmbeddings(self.embeddings, device, int(self.resident * 1e9))
 
     def trained(self, embeddings: Embeddings, covariance: "Covariance", out: Artefact) -> "VAE":
         """The VAE, trained, on the device."""
@@ -167,73 +191,6 @@ class Compress(Training):
                 raw_pca.add(truth, (raw @ raw_axes @ raw_axes.mT - raw) / std_D)
         (r2, r2_raw), pca_r2, pca_r2_raw = ours.r2(), pca.r2()[0], raw_pca.r2()[1]
         return {"r2": r2, "pca_r2": pca_r2, "r2_raw": r2_raw, "pca_r2_raw": pca_r2_raw}
-
-
-@dataclass(frozen=True)
-class Covariance:
-    """Mean (D,) and covariance (D,D) of the training patches in raw units, f64."""
-
-    mean_D: "Tensor"
-    matrix_DD: "Tensor"
-
-    @staticmethod
-    def of(embeddings: Embeddings, out: Artefact, device: str) -> "Covariance":
-        """Streamed once, then kept as `feature_mean` and `feature_covariance`."""
-        import torch
-
-        if not (out.has("feature_mean") and out.has("feature_covariance")):
-            for name, values in zip(("feature_mean", "feature_covariance"), _streamed(embeddings, device), strict=True):
-                out.create(name, tuple(values.shape), "float64").write(values.cpu().numpy())
-        kept = (out.array(name).read() for name in ("feature_mean", "feature_covariance"))
-        return Covariance(*(torch.from_numpy(values) for values in kept))
-
-    @property
-    def std_D(self) -> "Tensor":
-        """Per-channel std, 1 for channels that never change."""
-        import torch
-
-        variance_D = self.matrix_DD.diagonal()
-        floor = 1e-10 * variance_D.max().clamp(min=1e-30)
-        return torch.where(variance_D > floor, variance_D, torch.ones_like(variance_D)).sqrt()
-
-    @property
-    def standardised(self) -> "Tensor":
-        """The covariance of standardised patches (D,D)."""
-        std_D = self.std_D
-        return self.matrix_DD / std_D[:, None] / std_D
-
-
-def _streamed(embeddings: Embeddings, device: str) -> "tuple[Tensor, Tensor]":
-    """Mean and covariance in one pass over the training images."""
-    import torch
-
-    array, train, width = embeddings.array, embeddings.images.train, embeddings.width
-    total = torch.zeros(width, dtype=torch.float64, device=device)
-    square = torch.zeros(width, width, dtype=torch.float64, device=device)
-    centre: Tensor | None = None
-    with console.progress("covariance", total=len(train), unit="img") as bar:
-        for rows in by_chunk(array, train):
-            x = torch.from_numpy(array.floats(rows)).to(device).flatten(0, -2)
-            centre = x.mean(0) if centre is None else centre  # keeps f32 products accurate
-            x = x - centre
-            total += x.sum(0, dtype=torch.float64)
-            square += (x.mT @ x).double()
-            bar.advance(len(rows))
-            signals.check()
-    count = len(train) * math.prod(embeddings.grid)
-    offset = total / count
-    mean = offset if centre is None else centre.double() + offset
-    return mean, square / count - offset[:, None] * offset
-
-
-def by_chunk(array: Array, rows: "np.ndarray", limit: int | None = None) -> "Iterator[np.ndarray]":
-    """The rows that lie in each chunk, in order; at most `limit` at a time."""
-    import numpy as np
-
-    borders = np.searchsorted(rows, np.arange(array.n_chunks + 1) * array.chunk_rows)
-    for start, stop in pairwise(borders):
-        if stop > start:
-            yield from blocks(rows[start:stop], limit or int(stop - start))
 
 
 def posterior_statistics(latents: Array, logvar: Array, train: "np.ndarray") -> "dict[str, np.ndarray]":

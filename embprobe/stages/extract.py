@@ -4,30 +4,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from embprobe.chunks import fill
+from embprobe.chunks import pour
 from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
-from embprobe.views import Images, blocks
+from embprobe.views import Images
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
-    from embprobe.encoders.load import Encoder
+    from embprobe.encoders.tokens import Embed
 
-CHUNK_BYTES = 32 << 20
-CALIBRATION = 1024  # images from which the int8 scales are taken
+MOMENTS_BYTES = 4 << 20  # of moments in a file
 GIVEN = ("mean", "std", "heads", "input_size")  # what the user may know better than timm
-DTYPES = {"f16": "float16", "bf16": "uint16", "int8": "int8"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extract(Stage):
     """Embed every image with a frozen encoder: all patch tokens of a layer, after the final norm."""
 
-    version = 2
+    version = 3
 
     images: Artefact = option("an ingested data set, or a folder or zip to ingest first", made_by=("ingest",))
     encoder: Artefact | str = option(names.GRAMMAR, made_by=("pretrain",))
@@ -48,6 +45,9 @@ class Extract(Stage):
     precision: Literal["f32", "bf16"] = option("of the forward pass", "f32")
     forward: int = option("images per forward pass", 128, runtime=True, least=1, most=65_536)
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
+    later: bool = option(
+        "only ask: nothing is made, and `compress --through` computes what it needs", False, runtime=True
+    )
 
     def validate(self) -> None:
         if isinstance(self.encoder, str):
@@ -93,18 +93,21 @@ class Extract(Stage):
             spec["seed"] = None
         return spec
 
+    def is_put_off(self) -> bool:
+        return self.later
+
     def work(self) -> float:
         """Images to embed."""
         return float(self.images.metrics["count"]) if self.images.complete else 0.0
 
     def run(self, out: Artefact) -> None:
-        import numpy as np
         import torch
 
         from embprobe.device import device_of
         from embprobe.encoders.load import Given, load_encoder
+        from embprobe.encoders.tokens import Embed, Storing
 
-        images, device = Images(self.images), device_of(self.device)
+        images = Images(self.images)
         encoder = load_encoder(
             self.encoder,
             image_size=images.size,
@@ -113,18 +116,17 @@ class Extract(Stage):
             layer=self.layer,
             seed=self.seed,
             given=Given(**{name: getattr(self, name) for name in GIVEN}),
-        ).to(device)
-        embed = Embed(encoder, device, self.precision)
-        array, moments = self.create(encoder, embed, images, out)
-        is_train = np.zeros(len(images), bool)
-        is_train[images.train] = True
+        )
+        embed = Embed(encoder, device_of(self.device), self.precision)
+        array, moments = self.create(embed, images, out)
+        storing = Storing(embed, array, images.train)
 
-        def compute(rows: range, pixels: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-            return encode(embed(pixels), array, is_train[rows.start : rows.stop])
+        def read(rows: range) -> "Tensor":
+            return embed.loaded(images.array.read(rows.start, rows.stop))
 
-        fill([array], lambda rows: images.array.read(rows.start, rows.stop), compute, batch=self.forward,
-             label="extracting", sums=moments)  # fmt: skip
-        facts = write_statistics(array, moments, int(is_train.sum()), out)
+        pour([array], read, storing, batch=self.forward, label="extracting", sums=moments,
+             together=embed.kind == "cuda", room=storing.room)  # fmt: skip
+        facts = write_statistics(array, moments, len(images.train), out)
         out.note(
             encoder=encoder.facts | {"size": list(encoder.size), "mean": encoder.mean, "std": encoder.std},
             count=len(images),
@@ -135,78 +137,29 @@ class Extract(Stage):
             parameters=sum(p.numel() for p in encoder.network.parameters()),
             **facts,
         )
-        if torch.device(device).type == "cuda":
-            out.note(device=torch.cuda.get_device_name())
+        if embed.kind == "cuda":
+            out.note(device=torch.cuda.get_device_name(embed.device))
 
-    def create(self, encoder: "Encoder", embed: "Embed", images: Images, out: Artefact) -> tuple[Array, Array]:
+    def create(self, embed: "Embed", images: Images, out: Artefact) -> tuple[Array, Array]:
         """The arrays `embeddings` (N,*grid,D) and `moments` (n_chunks,3,D): sums, squares, clipped."""
-        import math
+        from embprobe.encoders.tokens import DTYPES, encoding, layout
 
-        shape = (*encoder.grid, encoder.width)
-        rows = max(1, min(len(images), CHUNK_BYTES // (math.prod(shape) * (1 if self.storage == "int8" else 2))))
-        begun = out.begun_array("embeddings")
-        attrs = out.array("embeddings").attrs if begun else self.encoding(embed, images)
-        array = out.create("embeddings", (len(images), *shape), DTYPES[self.storage], chunk_rows=rows, attrs=attrs)
-        return array, out.create("moments", (array.n_chunks, 3, encoder.width), "float64", chunk_rows=1)
-
-    def encoding(self, embed: "Embed", images: Images) -> dict[str, Json]:
-        """Attributes that say how to read the stored numbers; int8 scales by a seeded pass over some images."""
-        if self.storage != "int8":
-            return {"encoding": self.storage}
-        import numpy as np
-
-        rng = np.random.default_rng(self.seed)
-        sample = np.sort(rng.permutation(len(images))[:CALIBRATION])
-        largest = np.zeros(embed.encoder.width, np.float32)
-        for rows in blocks(sample, self.forward):
-            largest = np.maximum(largest, embed(images.array.take(rows)).abs().flatten(0, -2).amax(0).numpy())
-        return {"encoding": "int8", "scale": (np.maximum(largest, 1e-8) / 127).tolist()}
-
-
-class Embed:
-    """Images to tokens on a device."""
-
-    def __init__(self, encoder: "Encoder", device: str, precision: str) -> None:
-        self.encoder, self.device, self.precision = encoder, device, precision
-
-    def __call__(self, images_BHWC: "np.ndarray") -> "Tensor":
-        """u8 (B,H,W,C), at most a forward batch → f32 tokens (B,*grid,D) on the CPU."""
-        import torch
-
-        kind = torch.device(self.device).type
-        x = torch.from_numpy(images_BHWC)
-        x = (x.pin_memory() if kind == "cuda" else x).to(self.device, non_blocking=True)
-        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.encoder(x).float().cpu()
-
-
-def encode(tokens: "Tensor", array: Array, is_train: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """Tokens (B,*grid,D) as they are stored, and the training rows' sums, squares and clipped counts (3,D) f64."""
-    import numpy as np
-    import torch
-
-    clipped = np.zeros(array.shape[-1])
-    if array.dtype == np.int8:
-        scale = torch.tensor(array.attrs["scale"])
-        scaled = tokens / scale
-        clipped = (scaled.abs() > 127.5).flatten(0, -2).sum(0).numpy().astype(np.float64)
-        stored = scaled.round().clamp(-127, 127).to(torch.int8)
-        values, raw = stored.float() * scale, stored.numpy()
-    elif array.dtype == np.uint16:
-        stored = tokens.bfloat16()
-        values, raw = stored.float(), stored.view(torch.int16).numpy().view(np.uint16)
-    else:
-        stored = tokens.clamp(-65504, 65504).half()
-        values, raw = stored.float(), stored.numpy()
-    flat = values[torch.from_numpy(is_train)].flatten(0, -2).double()
-    return raw, np.stack([flat.sum(0).numpy(), flat.square().sum(0).numpy(), clipped])
+        shape, rows = layout(embed, images, self.storage)
+        if out.begun_array("embeddings"):
+            attrs = out.array("embeddings").attrs
+        else:
+            attrs = encoding(embed, images, self.storage, self.seed, self.forward)
+        array = out.create("embeddings", shape, DTYPES[self.storage], chunk_rows=rows, attrs=attrs)
+        together = max(1, MOMENTS_BYTES // (3 * 8 * shape[-1]))
+        return array, out.create("moments", (array.n_chunks, 3, shape[-1]), "float64", chunk_rows=together)
 
 
 def write_statistics(array: Array, moments: Array, train: int, out: Artefact) -> dict[str, Json]:
     """Writes `mean` and `std` (D,) f32 of the training tokens; the share of clipped numbers."""
     import math
 
-    total, tokens = moments.read().sum(0), math.prod(array.shape[1:-1])
+    total = sum(moments.chunk(chunk).sum(0) for chunk in range(moments.n_chunks))
+    tokens = math.prod(array.shape[1:-1])
     mean = total[0] / (train * tokens)
     std = (total[1] / (train * tokens) - mean**2).clip(min=0) ** 0.5
     for name, values in (("mean", mean), ("std", std)):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PLANTED = "planted"
 CHUNK_BYTES = 4 << 20
+SIZES = 1 << 16  # rows of original sizes in a file, about
 BATCH = 64  # images decoded at a time
 FILES_ONLY = ("label_regex", "skip_bad", "limit")
 
@@ -245,7 +246,8 @@ def write_images(
     import numpy as np
 
     images = create_images(out, len(items), stage.shape())
-    sizes = out.create("original_size", (len(items), 2), "int32", chunk_rows=images.chunk_rows)
+    together = images.chunk_rows * max(1, SIZES // images.chunk_rows)
+    sizes = out.create("original_size", (len(items), 2), "int32", chunk_rows=together)
 
     def read(rows: range) -> "list[Decoded]":
         chosen = items[rows.start : rows.stop]

@@ -1,29 +1,27 @@
 """Rows of a Zarr array as checked chunk files."""
 
 import math
-import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embprobe.errors import DamagedError, MachineError
-from embprobe.store import trust
+from embprobe.store import disk, trust
 from embprobe.store.codecs import COMPRESSORS, Coder
 from embprobe.store.files import Folder
+from embprobe.store.rows import Rows
 from embprobe.store.trust import Json
 
 if TYPE_CHECKING:
     import numpy as np
 
 GROUP = "data.zarr"
-CACHE_BYTES = 256 << 20  # chunks an Array keeps for `take`
 CHUNK_MOST = 512 << 20  # bytes of a chunk in memory
 CODING = 1 << 16  # bytes that coding may add to a chunk
 DTYPES: tuple[str, ...] = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 DTYPES += ("float16", "float32", "float64")
 
 
-class Array:
+class Array(Rows):
     """Rows of one Zarr v3 array, stored as chunks of whole rows.
 
     Chunk files are read and written directly: each write is flushed and renamed into place, each read is checked.
@@ -32,58 +30,20 @@ class Array:
     def __init__(self, folder: Folder, name: str) -> None:
         import numpy as np
 
-        self.folder, self.name = folder, name
         path = folder.path / metadata_of(name)
         meta = description(trust.parsed(folder.read(metadata_of(name), trust.MOST), path), path)
-        self.shape: tuple[int, ...] = tuple(meta["shape"])
-        self.dtype: np.dtype[Any] = np.dtype(meta["data_type"])
-        self.chunk_rows: int = meta["chunk_grid"]["configuration"]["chunk_shape"][0]
-        self.attrs: dict[str, Json] = meta.get("attributes", {})
+        chunk_rows = meta["chunk_grid"]["configuration"]["chunk_shape"][0]
+        super().__init__(
+            name, tuple(meta["shape"]), np.dtype(meta["data_type"]), chunk_rows, meta.get("attributes", {})
+        )
+        self.folder = folder
         self.coder = Coder(meta["codecs"])
-        self.n_chunks = -(-self.shape[0] // self.chunk_rows)
-        self._chunk_bytes = self.row_bytes * self.chunk_rows
-        if self._chunk_bytes > CHUNK_MOST or (folder.sealed and self.n_chunks > len(folder.sums)):
+        if self.chunk_bytes > CHUNK_MOST or (folder.sealed and self.n_chunks > len(folder.sums)):
             raise DamagedError(f"{path} tells of more than its artefact can hold; it was not made by embprobe")
-        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._cache_lock = threading.Lock()
-        self._cache_chunks = max(2, CACHE_BYTES // max(1, self._chunk_bytes))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: "int | slice | np.ndarray | list[int]") -> "np.ndarray":
-        """Rows as stored: one, a slice, or any row numbers; negative ones count from the end."""
-        import numpy as np
-
-        if isinstance(rows, (int, np.integer)):
-            if not -len(self) <= rows < len(self):
-                raise IndexError(f"{self.name} has {len(self)} rows, and none is number {rows}")
-            row: np.ndarray = self[[int(rows)]][0]
-            return row
-        if isinstance(rows, slice):
-            start, stop, step = rows.indices(len(self))
-            return self.read(start, stop) if step == 1 else self.take(np.arange(start, stop, step))
-        numbers = np.asarray(rows)
-        if numbers.dtype == bool:
-            if numbers.shape != (len(self),):
-                raise IndexError(f"{self.name} has {len(self)} rows, and the mask has the shape {numbers.shape}")
-            numbers = np.nonzero(numbers)[0]
-        if numbers.size and not (-len(self) <= numbers.min() and numbers.max() < len(self)):
-            raise IndexError(f"{self.name} has {len(self)} rows; asked for {numbers.min()} to {numbers.max()}")
-        return self.take(np.where(numbers < 0, numbers + len(self), numbers).astype(np.int64))
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row in memory."""
-        return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def file(self, chunk: int) -> str:
         """The chunk's file, relative to the artefact."""
         return f"{GROUP}/{self.name}/c/{'/'.join([str(chunk)] + ['0'] * (len(self.shape) - 1))}"
-
-    def rows_of(self, chunk: int) -> range:
-        """The rows that a chunk holds."""
-        return range(chunk * self.chunk_rows, min(self.shape[0], (chunk + 1) * self.chunk_rows))
 
     def missing(self) -> list[int]:
         """Chunks not yet written whole."""
@@ -115,60 +75,22 @@ class Array:
     def chunk(self, index: int) -> "np.ndarray":
         """One chunk's rows, checked. Raises DamagedError."""
         name = self.file(index)
-        data = self.folder.read(name, self._chunk_bytes + CODING)
+        data = self.folder.read(name, self.chunk_bytes + CODING)
         try:
             values = self.coder.decode(data, self.dtype, self.chunk_rows * math.prod(self.shape[1:]))
         except DamagedError as error:
             raise DamagedError(f"{self.folder.path / name}: {error}; remove the artefact and make it again") from None
         return values.reshape(-1, *self.shape[1:])[: len(self.rows_of(index))]
 
-    def _cached(self, index: int) -> "np.ndarray":
-        with self._cache_lock:
-            if index in self._cache:
-                self._cache.move_to_end(index)
-                return self._cache[index]
-        values = self.chunk(index)
-        with self._cache_lock:
-            self._cache[index] = values
-            while len(self._cache) > self._cache_chunks:
-                self._cache.popitem(last=False)
-        return values
 
-    def read(self, start: int = 0, stop: int | None = None) -> "np.ndarray":
-        """Rows start to stop as stored; a new array of (stop − start, …)."""
-        import numpy as np
+def aligned(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> "np.ndarray":
+    """An array to fill, on whole pages of memory, from which a chunk is written past the disk's cache."""
+    import numpy as np
 
-        stop = self.shape[0] if stop is None else min(stop, self.shape[0])
-        out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        chunk = self._cached if stop - start < self.chunk_rows else self.chunk  # what is read whole is not read again
-        for index in range(start // self.chunk_rows, -(-stop // self.chunk_rows)):
-            rows = self.rows_of(index)
-            a, b = max(start, rows.start), min(stop, rows.stop)
-            out[a - start : b - start] = chunk(index)[a - rows.start : b - rows.start]
-        return out
-
-    def take(self, rows: "np.ndarray") -> "np.ndarray":
-        """Any rows as stored, (len(rows), …); keeps a bounded number of chunks in memory."""
-        import numpy as np
-
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        chunks = rows // self.chunk_rows
-        for index in np.unique(chunks):
-            here = np.nonzero(chunks == index)[0]
-            out[here] = self._cached(int(index))[rows[here] - index * self.chunk_rows]
-        return out
-
-    def floats(self, rows: "np.ndarray | slice") -> "np.ndarray":
-        """Rows as f32, decoded from f16, bf16 (held as u16) or int8 with its per-channel scale."""
-        import numpy as np
-
-        raw = self[rows]
-        encoding = self.attrs.get("encoding")
-        if encoding == "bf16":
-            return (raw.astype(np.uint32) << 16).view(np.float32)
-        if encoding == "int8":
-            return raw.astype(np.float32) * np.asarray(self.attrs["scale"], np.float32)
-        return raw.astype(np.float32)
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + disk.PAGE, np.uint8)
+    start = -room.ctypes.data % disk.PAGE
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def metadata_of(name: str) -> str:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 from embprobe.errors import DamagedError, UserError
 from embprobe.store import disk, places, trust
 from embprobe.store.array import Array, create_array, metadata_of
-from embprobe.store.files import Folder, as_json
+from embprobe.store.files import Folder
 from embprobe.store.hashes import fingerprint
 from embprobe.store.lock import Lock
 from embprobe.store.log import Log
-from embprobe.store.trust import Json
+from embprobe.store.trust import Json, as_json
 
 if TYPE_CHECKING:
     from torch import Tensor

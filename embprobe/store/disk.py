@@ -1,6 +1,7 @@
 """The only file that changes what is on a disk: each function is one step, which a crash comes before or after."""
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -11,6 +12,9 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 END = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe without a writer would wait for ever
 MOST = 1 << 40  # bytes of a file that is copied
+PAGE = 4096  # bytes; what is written past the cache lies on whole ones, in memory and in the file
+DIRECT = 1 << 20  # bytes of a file from which that is worth it
+NO_DIRECT = (errno.EINVAL, errno.ENOTSUP, errno.EFAULT)  # file systems, and memory, that can't
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)  # file systems that can't flush a folder
 
 
@@ -44,10 +48,11 @@ def read(path: Path, most: int) -> bytes:
 
 
 def create(path: Path, data: "bytes | memoryview") -> None:
-    """A new file with these bytes, flushed."""
+    """A new file with these bytes, flushed; large ones that lie on whole pages in memory go past the cache."""
     fd = os.open(path, NEW, 0o644)
     try:
-        _write(fd, data)
+        view = memoryview(data).cast("B")
+        _write(fd, view[_write_past_cache(fd, view) :])
         os.fsync(fd)
     except OSError as error:
         error.filename = str(path)
@@ -148,3 +153,25 @@ def _write(fd: int, data: "bytes | memoryview") -> None:
     view = memoryview(data).cast("B")
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _write_past_cache(fd: int, view: memoryview) -> int:
+    """Writes the whole pages of large data straight to the device; how many bytes: 0 where that can't be done."""
+    whole = len(view) // PAGE * PAGE
+    if whole < DIRECT or not hasattr(os, "O_DIRECT"):
+        return 0
+    import numpy as np  # what is large came from an array
+
+    if np.frombuffer(view, np.uint8).ctypes.data % PAGE:
+        return 0
+    flags, done = fcntl.fcntl(fd, fcntl.F_GETFL), 0
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+        while done < whole:
+            done += os.write(fd, view[done:whole])
+    except OSError as error:
+        if error.errno not in NO_DIRECT:
+            raise
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+    return done

@@ -1,7 +1,6 @@
 """Files that are whole or absent, and their checksums."""
 
 import contextlib
-import json
 import os
 import stat
 import threading
@@ -14,7 +13,6 @@ from embprobe import signals
 from embprobe.errors import DamagedError
 from embprobe.store import disk, trust
 from embprobe.store.lock import Lock
-from embprobe.store.trust import Json
 
 CHECKSUMS = "checksums.xxh128"  # one line a file, as xxh128sum prints and checks them
 BESIDE = ".tmp"  # where files are until they are whole; what a kill leaves is all in here
@@ -44,7 +42,7 @@ class Folder:
         self.sums, self.refused = trust.ledger(data)
         self._mine: set[str] = set()  # written by this process
         self._plain: set[str] = set()  # folders below, seen to be no links
-        self._loose: set[Path] = set()  # folders with names that a power cut would take back
+        self._loose: set[Path] = set()  # folders with names, and files with lines, that a power cut would take back
         self._appended = False
         self._settled = time.monotonic()
         self._adding, self._settling = threading.Lock(), threading.Lock()
@@ -196,8 +194,9 @@ class Folder:
             with self._adding:
                 folders, self._loose = self._loose, set()
                 appended, self._appended = self._appended, False
-            for folder in sorted(folders, reverse=True):
-                disk.sync(folder)
+            for path in sorted(folders, reverse=True):
+                with contextlib.suppress(FileNotFoundError):  # a journal that was needed no more
+                    disk.sync(path)
             if appended:
                 disk.sync(self.path / CHECKSUMS)
             self._settled = time.monotonic()
@@ -241,8 +240,16 @@ class Folder:
         return digest(text)
 
     def append(self, name: str, line: bytes) -> None:
-        """Adds a line to a file without checksum."""
-        disk.append(self._below(name), line)
+        """Adds a line to a file without checksum; it is flushed when the folder settles."""
+        path = self.room(name)
+        loose = {path} if path.exists() else {path, path.parent}
+        disk.append(path, line)
+        with self._adding:
+            self._loose |= loose
+
+    def drop(self, name: str) -> None:
+        """Removes a file without checksum, if it is there."""
+        disk.unlink(self._below(name))
 
     def replace(self, name: str, lines: Iterable[bytes]) -> None:
         """Rewrites a file without checksum."""
@@ -279,19 +286,3 @@ def file_digest(path: Path) -> str:
 def as_lines(sums: dict[str, str]) -> bytes:
     """Checksums by name as xxh128sum prints them."""
     return "".join(f"{value}  {name}\n" for name, value in sorted(sums.items())).encode()
-
-
-def as_json(value: Json) -> bytes:
-    """Indented JSON that every reader takes: what JSON lacks is null."""
-    return (json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def finite(value: Json) -> Json:
-    """The value with numbers that JSON lacks (nan, infinities) as null."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    return value

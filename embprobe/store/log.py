@@ -4,8 +4,8 @@ import json
 
 from embprobe.errors import DamagedError
 from embprobe.store import disk, trust
-from embprobe.store.files import Folder, digest, finite
-from embprobe.store.trust import Json
+from embprobe.store.files import Folder, digest
+from embprobe.store.trust import Json, finite
 
 FILE = "log.jsonl"
 MOST = 1 << 28  # bytes

@@ -10,10 +10,10 @@ from embprobe.errors import DamagedError, EmbprobeError
 from embprobe.store import disk, trust
 from embprobe.store.array import GROUP
 from embprobe.store.artefact import MANIFEST, MANIFEST_SUM, SPEC, Artefact
-from embprobe.store.files import CHECKSUMS, Folder, as_json, as_lines, digest, file_digest
+from embprobe.store.files import CHECKSUMS, Folder, as_lines, digest, file_digest
 from embprobe.store.log import FILE as LOG
 from embprobe.store.log import MOST as LOG_MOST
-from embprobe.store.trust import Json
+from embprobe.store.trust import Json, as_json
 
 SCRATCH, ANEW = ".repair", ".anew"  # in the artefact: where it is made again beside what is whole, or from nothing
 FIXED = (SPEC, MANIFEST, MANIFEST_SUM, CHECKSUMS, LOG)

@@ -132,7 +132,8 @@ def litter(store: Store) -> Iterator[Litter]:
 def _left_in(artefact: Artefact) -> Iterator[tuple[Path, str]]:
     path, made = artefact.path, mending.is_made(artefact)
     if not made and _is_empty(artefact):
-        yield path, "asked for, and nothing made yet"
+        if not dependents([artefact], related([artefact], Store(artefact.root))):
+            yield path, "asked for, and nothing made yet"
         return
     if (path / BESIDE).exists():
         yield path / BESIDE, "half-written files"

@@ -197,3 +197,19 @@ def tensors(path: Path) -> Path:
             return path
     except SafetensorError as error:
         raise DamagedError(f"{path} holds no tensors ({error}); it was not made by embprobe") from None
+
+
+def as_json(value: Json) -> bytes:
+    """Indented JSON that every reader takes: what JSON lacks is null."""
+    return (json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def finite(value: Json) -> Json:
+    """The value with numbers that JSON lacks (nan, infinities) as null."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return value

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from embprobe import console
+from embprobe.errors import UserError
 from embprobe.page import html
 from embprobe.page.html import Cell
 from embprobe.store import Artefact, Json
@@ -15,6 +16,10 @@ def provenance(study: Study) -> str:
     everything = in_order(study.all)
     rows = []
     for artefact in everything:
+        if not artefact.complete:
+            only = [Cell(""), Cell(""), Cell(""), Cell("only asked for, never stored")]
+            rows.append([Cell(artefact.stage), Cell(artefact.fingerprint), *only])
+            continue
         facts, seconds, size = artefact.manifest, artefact.manifest["seconds"], artefact.manifest["bytes"]
         costs = [Cell(console.duration(seconds), sort=seconds), Cell(console.size(size), sort=size)]
         rows.append(
@@ -38,19 +43,28 @@ def in_order(artefacts: Sequence[Artefact]) -> list[Artefact]:
                 place(source)
             ordered[artefact] = None
 
-    for artefact in sorted(artefacts, key=lambda a: str(a.manifest["finished"])):
+    for artefact in sorted(artefacts, key=_finished):
         place(artefact)
     return list(ordered)
 
 
+def _finished(artefact: Artefact) -> str:
+    """When; those that were only asked for come first."""
+    try:
+        return str(artefact.manifest["finished"])
+    except UserError:
+        return ""
+
+
 def command(artefact: Artefact) -> str:
     """The command line of an artefact."""
-    return f"embprobe {artefact.stage}{''.join(_options(artefact.options))}"
+    later = "" if artefact.complete else " --later"
+    return f"embprobe {artefact.stage}{''.join(_options(artefact.options))}{later}"
 
 
 def _options(options: dict[str, Json]) -> Iterator[str]:
     for key, value in options.items():
-        if value is None or key == "device":
+        if value is None or key in ("device", "later", "resident") or (key == "through" and not value):
             continue
         if key == "artefacts":
             yield "".join(f" {v[:10]}" for v in value)

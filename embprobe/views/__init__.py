@@ -6,7 +6,7 @@ from embprobe.views.images import HELD_OUT, Images, split_of
 from embprobe.views.latents import Embeddings, Latents, Learned, Scale
 from embprobe.views.milestones import log_spaced, step_at
 from embprobe.views.samples import Decoder, Denoiser, Samples
-from embprobe.views.view import View, blocks, evenly, image_size, seeded_subset
+from embprobe.views.view import View, blocks, by_chunk, evenly, image_size, seeded_subset
 
 __all__ = [
     "HELD_OUT",
@@ -23,6 +23,7 @@ __all__ = [
     "Scale",
     "View",
     "blocks",
+    "by_chunk",
     "evenly",
     "image_size",
     "log_spaced",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from embprobe.store import Array, Artefact, Json
+from embprobe.store import Array, Artefact, Json, Rows
 from embprobe.views.images import Images
 from embprobe.views.view import View, blocks
 
@@ -26,7 +26,7 @@ class Embeddings(View):
         return Images(self._source("images"))
 
     @cached_property
-    def array(self) -> Array:
+    def array(self) -> Rows:
         return self.artefact.array("embeddings")
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ class Learned:
         variance_d = between + within / (len(train) * math.prod(self.of.grid))
         return Scale.of(self.of.artefact.array("mean").read(), np.sqrt(variance_d))
 
-    @property
+    @cached_property
     def logvar(self) -> Array:
         """The posterior's log-variances (N,*grid,d)."""
         return self.of.artefact.array("logvar")

@@ -1,10 +1,11 @@
 """A view: an artefact of one stage and what it holds; and choices of rows."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from embprobe.errors import DamagedError, UserError
-from embprobe.store import Artefact
+from embprobe.store import Artefact, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +69,16 @@ def seeded_subset(rows: "np.ndarray", count: int, seed: int) -> "np.ndarray":
 def blocks(rows: "np.ndarray", size: int) -> "Iterator[np.ndarray]":
     """The rows, at most `size` at a time, in order."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def by_chunk(array: Rows, rows: "np.ndarray", limit: int | None = None) -> "Iterator[np.ndarray]":
+    """The rows that lie in each chunk, in order; at most `limit` at a time."""
+    import numpy as np
+
+    borders = np.searchsorted(rows, np.arange(array.n_chunks + 1) * array.chunk_rows)
+    for start, stop in pairwise(borders):
+        if stop > start:
+            yield from blocks(rows[start:stop], limit or int(stop - start))
 
 
 def image_size(artefact: Artefact) -> tuple[int, int]:

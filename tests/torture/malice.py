@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from embprobe.store import digest
-from embprobe.store.files import as_json
-from embprobe.store.trust import sum_of
+from embprobe.store.trust import as_json, sum_of
 
 Json = Any  # Any: whatever JSON can hold
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from embprobe.stages import extract, features, ingest, sample
+from embprobe.encoders import tokens
+from embprobe.stages import features, ingest, sample
 from embprobe.training import checkpoints
 from tests.torture import damage, hostile
 from tests.torture.standing import Standing, standing
@@ -15,7 +16,7 @@ from tests.torture.wounds import EVERY
 
 SHRUNK = {
     ingest: ("CHUNK_BYTES",),
-    extract: ("CHUNK_BYTES",),
+    tokens: ("CHUNK_BYTES",),
     sample: ("CHUNK_ROWS",),
     features: ("CHUNK_ROWS", "BATCH"),
     checkpoints: ("LEAST_SECONDS", "SHARE"),

@@ -69,7 +69,8 @@ def shrink() -> None:
     import zarr  # noqa: F401
 
     from embprobe import evaluation, metrics, nn, page, study, training
-    from embprobe.stages import extract, features, ingest, sample
+    from embprobe.encoders import tokens
+    from embprobe.stages import features, ingest, sample
     from embprobe.training import checkpoints
 
     for package in (nn, metrics, evaluation, page, study, training):
@@ -77,7 +78,7 @@ def shrink() -> None:
             import_module(module.name)
     torch.set_num_threads(1)
     ingest.CHUNK_BYTES = 8 * 3 * 16 * 16
-    extract.CHUNK_BYTES = 8 * 2 * 4 * 4 * 16
+    tokens.CHUNK_BYTES = 8 * 2 * 4 * 4 * 16
     sample.CHUNK_ROWS = features.CHUNK_ROWS = features.BATCH = 8
     checkpoints.LEAST_SECONDS, checkpoints.SHARE = 0.0, 1e9  # after every step
 
