@@ -100,7 +100,9 @@ def _resized(images_BHWC: Tensor, size: tuple[int, int], how: str) -> Tensor:
 
 
 def _by_channel(x_BCHW: Tensor, mean: Statistics, std: Statistics) -> Tensor:
-    mean_C11, std_C11 = (v[:, None, None] if isinstance(v, Tensor) else _constant(v, x_BCHW.device) for v in (mean, std))
+    mean_C11, std_C11 = (
+        v[:, None, None] if isinstance(v, Tensor) else _constant(v, x_BCHW.device) for v in (mean, std)
+    )
     return (x_BCHW / 255 - mean_C11) / std_C11
 
 
