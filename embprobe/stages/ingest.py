@@ -288,12 +288,8 @@ def decoded(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]") 
 def good(stage: Ingest, item: "Item", result: "Decoded | BadImage") -> "Decoded":
     """A decoded image; a bad one stops the run with its name."""
     if isinstance(result, Exception):
-        skip = (
-            "run again to list and skip it"
-            if stage.skip_bad
-            else "remove it, or pass --skip-bad to list and skip such files"
-        )
-        raise UserError(f"cannot read {item.key} in {stage.source} ({result}); {skip}")
+        skip = "run again" if stage.skip_bad else "remove it, or pass --skip-bad"
+        raise UserError(f"cannot read {item.key} in {stage.source} ({result}); {skip} to list and skip such files")
     return result
 
 
