@@ -25,6 +25,7 @@ def fill(
     label: str,
     sums: Array | None = None,
     unit: str = "img",
+    together: bool = False,
 ) -> None:
     """Fills the chunks that are missing of arrays that share their rows.
 
@@ -39,7 +40,7 @@ def fill(
         if sums is not None:
             into[-1][...] += results[-1]
 
-    pour(arrays, read, poured, batch=batch, label=label, sums=sums, unit=unit)
+    pour(arrays, read, poured, batch=batch, label=label, sums=sums, unit=unit, together=together)
 
 
 def pour(

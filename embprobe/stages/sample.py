@@ -52,7 +52,9 @@ class Sample(Stage):
     )
     seed: int = option("seed of noise and labels", 0, least=0)
     precision: Literal["f32", "bf16"] = option("of the denoiser's forward pass", "f32")
-    forward: int = option("samples per forward pass", 128, runtime=True, least=1, most=65_536)
+    forward: int | None = option(
+        "samples per forward pass; else 1024 on a GPU, 128 on a CPU", None, runtime=True, least=1, most=65_536
+    )
     png: Path | None = option("also write the images as PNG files into this folder", None, runtime=True)
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
     deterministic: bool = option(DETERMINISTIC, True, runtime=True)
@@ -148,6 +150,8 @@ class Sample(Stage):
         import numpy as np
         import torch
 
+        from embprobe.device import is_cuda
+
         of, facts = denoiser.latents, decoder.facts["network"]
         height, width = (facts["size"],) * 2 if isinstance(facts["size"], int) else facts["size"]
         latents = out.create("latents", (self.count, *of.grid, of.channels), "float32", chunk_rows=CHUNK_ROWS)
@@ -168,7 +172,9 @@ class Sample(Stage):
                     z = denoiser.scale.restored(normalised(rows, given).cpu().movedim(1, -1).numpy())
             return [z, decoded(z)]
 
-        fill([latents, images], drawn_before, drawn, batch=self.forward, label="sampling")
+        on_gpu = is_cuda(device)
+        batch = self.forward or (1024 if on_gpu else 128)
+        fill([latents, images], drawn_before, drawn, batch=batch, label="sampling", together=on_gpu)
         return images
 
     def normalised(self, denoiser: Denoiser, device: str) -> "Callable[[range, Tensor | None], Tensor]":
