@@ -86,7 +86,8 @@ def _tell(device: str) -> None:
         console.say(f"on {torch.cuda.get_device_name(device)}")
         return
     unused = f"; there is an NVIDIA driver ({_driver()}), which this PyTorch can't use" if _driver() else ""
-    console.say(f"on the CPU with {torch.get_num_threads()} threads{unused}")
+    threads = torch.get_num_threads()
+    console.say(f"on the CPU with {threads} thread{'s' * (threads > 1)}{unused}")
 
 
 def _driver() -> str | None:

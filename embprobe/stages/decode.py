@@ -8,7 +8,7 @@ from embprobe.chunks import fill
 from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Array, Artefact, Json
-from embprobe.training.stage import Training
+from embprobe.training.stage import COMPILE, Training
 from embprobe.views import Images, Latents, Learned, blocks, evenly
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Decode(Training):
     steps: int = option("optimiser steps", 20_000, least=1)
     batch: int = option("images per step", 24, least=1, most=65_536)
     rate: float = option("peak rate of Adam", 2e-4, above=0)
+    compile: bool = option(COMPILE, False, runtime=True)
 
     def resolved(self) -> dict[str, object]:
         images = self.images or Latents(self.latents).images.artefact

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Artefact, Json
-from embprobe.training.stage import Training
+from embprobe.training.stage import COMPILE, Training
 from embprobe.views import Latents, Learned, log_spaced, step_at
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Diffuse(Training):
     batch: int = option("images per step", None, least=1, most=65_536)
     rate: float = option("peak rate of AdamW", None, above=0)
     seed: int = option("seed of initialisation, batches, noise and the subset", 0, least=0)
+    compile: bool = option(COMPILE, False, runtime=True)
 
     @property
     def chosen(self) -> Preset:

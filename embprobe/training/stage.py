@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from embprobe.training.task import Batches, Task
 
 
+COMPILE = "compile the network for this machine, which takes a minute first"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training(Stage):
     """A stage that trains a network; the defaults are each stage's own."""
@@ -31,7 +34,6 @@ class Training(Stage):
         "auto",
         runtime=True,
     )
-    compile: bool = option("compile the network for this machine, which takes a minute first", False, runtime=True)
 
     profile: Path | None = option(
         "write a trace of some steps into this folder, and say where the time goes", None, runtime=True
@@ -73,7 +75,7 @@ class Training(Stage):
             images_per_step=self.batch,
             device=device_of(self.device, deterministic=self.deterministic),
             program=self.program,
-            compiled=self.compile,
+            compiled=getattr(self, "compile", False),
             profile=self.profile,
             precision=self.precision,
             rate=rate,
