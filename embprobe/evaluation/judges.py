@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from embprobe.evaluation.output import JudgeOutput
 from embprobe.nn.classifier import build_classifier
 from embprobe.nn.weights import read_weights, restored
 from embprobe.pixels import channel_statistics, check_channels, preprocess
+from embprobe.threads import usable_cores
 
 if TYPE_CHECKING:
     from embprobe.store import Artefact
@@ -89,8 +91,8 @@ def inception_features(network: nn.Module, images_BHWC: Tensor) -> JudgeOutput:
     """2048 pooled features and 1008 class probabilities, after clean-fid's own resize to 299 px."""
     from cleanfid.resize import build_resizer
 
-    resize = build_resizer("clean")
-    enlarged = np.stack([resize(image) for image in images_BHWC.cpu().numpy()])
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        enlarged = np.stack(list(pool.map(build_resizer("clean"), images_BHWC.cpu().numpy())))
     x = torch.from_numpy(enlarged).permute(0, 3, 1, 2).to(images_BHWC.device)
     features = network(x)
     output = network.base.output if hasattr(network, "base") else None  # type: ignore[union-attr]
