@@ -101,6 +101,8 @@ class OnGpu(torch.Tensor):
         options.pop("device", None)
         return OnGpu(self.held.new_tensor(data, **options))
 
+    def record_stream(self, *_: object) -> None: ...
+
     def pin_memory(self, *_: object) -> torch.Tensor:
         raise RuntimeError("only dense CPU tensors can be pinned")
 
@@ -145,7 +147,10 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
         if moved is not NotImplemented:
             return moved
     if not ours and not _is_gpu(device):
-        return func(*args, **kwargs)
+        made = func(*args, **(kwargs | ({"pin_memory": False} if kwargs.get("pin_memory") else {})))
+        if kwargs.get("pin_memory"):
+            made.pinned = True
+        return made
     if name in ("is_pinned",):
         return False
     WAITS.operations += 1

@@ -77,6 +77,10 @@ class Rounding:
             return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
         return torch.from_numpy(values)
 
+    def widened(self, stored: Tensor) -> Tensor:
+        """Stored numbers as f32; exact."""
+        return stored.float() if self.scale is None else stored.float() * self.scale
+
     def encode(self, tokens: Tensor, train_B: Tensor, into: Tensor) -> Tensor:
         """Stores tokens (B,*grid,D) f32 in `into`; sums, squares and clipped numbers (3,D) f64.
 

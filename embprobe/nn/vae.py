@@ -1,6 +1,6 @@
 """Compress embeddings (*grid,D) into latents (*grid,d): a linear VAE, or one transformer layer each way around it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -26,7 +26,7 @@ class VAE(nn.Module):
 
     def __init__(self, grid: tuple[int, ...], width: int, channels: int, kind: Kind, kl_weight: float) -> None:
         super().__init__()
-        self.kl_weight = kl_weight
+        self.grid, self.kl_weight = grid, kl_weight
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
         self.to_posterior = nn.Linear(width, 2 * channels)
@@ -125,13 +125,21 @@ def kl(mean: Tensor, logvar: Tensor) -> Tensor:
 
 
 class VAETask(Task):
-    """Trains a VAE on batches of `embeddings` (B,*grid,D) by Adam; `held_out` serves rates that fall on a plateau."""
+    """Trains a VAE on batches of `embeddings` (B,*grid,D), or on `row`s of those that `resident` gives, by Adam.
 
-    def __init__(self, vae: VAE, rate: float, held_out: Tensor | None = None) -> None:
+    `held_out` serves rates that fall on a plateau.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        rate: float,
+        held_out: Tensor | None = None,
+        resident: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.network: VAE = vae
-        self.rate = rate
-        self.held_out = held_out
+        self.rate, self.held_out, self.resident = rate, held_out, resident
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Adam."""
@@ -139,12 +147,13 @@ class VAETask(Task):
 
     def draws(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """`noise` (B,*grid,d)."""
-        channels = self.network.to_embedding.in_features
-        return {"noise": torch.randn(*batch["embeddings"].shape[:-1], channels, generator=generator)}
+        vae, count = self.network, len(next(iter(batch.values())))
+        return {"noise": torch.randn(count, *vae.grid, vae.to_embedding.in_features, generator=generator)}
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
         """The VAE's loss; its two terms are logged apart."""
-        loss, error, divergence = self.network.loss(batch["embeddings"].float(), batch["noise"])
+        embeddings = batch["embeddings"] if self.resident is None else self.resident(batch["row"])
+        loss, error, divergence = self.network.loss(embeddings, batch["noise"])
         self.scalars |= {"error": error.detach(), "kl": divergence.detach()}
         yield "vae", loss
 

@@ -12,7 +12,10 @@ from embprobe.training.stage import Training
 from embprobe.views import Embeddings, by_chunk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
+    from torch import Tensor
 
     from embprobe.nn.vae import VAE
     from embprobe.training.covariance import Covariance
@@ -81,7 +84,7 @@ class Compress(Training):
         embeddings = self.given(device)
         self.check_width(embeddings.width)
         covariance = Covariance.of(embeddings, out, device)
-        vae = self.trained(embeddings, covariance, out)
+        vae = self.trained(embeddings, covariance, out, device)
         self.write_latents(vae, embeddings, out, device)
         statistics = posterior_statistics(out.array("latents"), out.array("logvar"), embeddings.images.train)
         out.create("mean", (self.channels,), "float32").write(statistics["mean"])
@@ -105,8 +108,31 @@ class Compress(Training):
 
         return LiveEmbeddings(self.embeddings, device, int(self.resident * 1e9))
 
-    def trained(self, embeddings: Embeddings, covariance: "Covariance", out: Artefact) -> "VAE":
+    def tokens_on(self, device: str, embeddings: Embeddings) -> "Callable[[Tensor], Tensor] | None":
+        """What gives f32 tokens by place among the training images, which stay on a GPU as they are stored.
+
+        None on a CPU, and where they don't fit.
+        """
+        import numpy as np
+        import torch
+
+        from embprobe.device import is_cuda, room_on
+        from embprobe.encoders.tokens import Rounding
+
+        array, train = embeddings.artefact.array("embeddings"), embeddings.images.train
+        if not is_cuda(device) or len(train) * array.row_bytes > room_on(device):
+            return None
+        rounding = Rounding(array.attrs, device)
+        kind = rounding.of(array.take(train[:1])).dtype
+        kept = torch.empty(len(train), *array.shape[1:], dtype=kind, device=device)
+        for rows in by_chunk(array, train):
+            first = int(np.searchsorted(train, rows[0]))
+            kept[first : first + len(rows)].copy_(rounding.of(array.take(rows)))
+        return lambda places: rounding.widened(kept[places])
+
+    def trained(self, embeddings: Embeddings, covariance: "Covariance", out: Artefact, device: str) -> "VAE":
         """The VAE, trained, on the device."""
+        import numpy as np
         import torch
 
         from embprobe.nn.vae import VAE, VAETask
@@ -115,6 +141,7 @@ class Compress(Training):
 
         plateau, images = self.schedule == "plateau", embeddings.images
         train, held = images.train, images.held_out[:HELD_OUT]
+        resident = self.tokens_on(device, embeddings) if self.embeddings.complete else None
         batches = RowBatches({"embeddings": embeddings.array}, train, self.batch, self.seed)
 
         def build() -> "Task":
@@ -127,11 +154,17 @@ class Compress(Training):
             elif self.init == "pca":
                 vae.start_from_pca(covariance.matrix_DD, covariance.mean_D)
             judged = torch.from_numpy(embeddings.array.floats(held)) if plateau and len(held) else None
-            return VAETask(vae, self.rate, judged)
+            return VAETask(vae, self.rate, judged, resident)
+
+        def given(step: int) -> "dict[str, Tensor]":
+            rows = batches.rows_of(step)
+            if resident is not None:
+                return {"row": torch.from_numpy(np.searchsorted(train, rows))}
+            return {"embeddings": torch.from_numpy(embeddings.array.floats(rows))}
 
         network = self.train(
             build,
-            lambda step: {"embeddings": torch.from_numpy(embeddings.array.floats(batches.rows_of(step)))},
+            given,
             (lambda step: 1.0) if plateau else warmup_cosine(max(1, self.steps // 50), self.steps),
             out,
             label=f"compressing ({self.kind})",

@@ -20,7 +20,8 @@ from embprobe.stages.extract import Extract
 from embprobe.stages.probe import Probe
 from embprobe.store import Artefact, Store, rows
 from embprobe.study.provenance import command, in_order
-from embprobe.training import batches, covariance, engine
+from embprobe.training import batches, covariance
+from embprobe.training.checkpoints import Saver
 from embprobe.views import Latents
 from tests import tiny
 from tests.conftest import Shell, Zoo
@@ -37,7 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "CACHE_BYTES", 1)
     monkeypatch.setattr(batches, "SHUFFLE_BYTES", 2 * CHUNK)
     monkeypatch.setattr(covariance, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Saver, "due", lambda self: True)
 
 
 @pytest.fixture
