@@ -1,10 +1,13 @@
 """The training loop: bit-equal after any stop, rolls back once from a loss that is not finite, keeps milestones."""
 
+import errno
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from embprobe import signals
@@ -12,7 +15,7 @@ from embprobe.device import device_of, mix
 from embprobe.errors import Interrupted, MachineError, UserError
 from embprobe.making import make
 from embprobe.store import Artefact, Folder, Store
-from embprobe.training import engine
+from embprobe.training import checkpoints, engine
 from embprobe.training.checkpoints import Saver
 from embprobe.training.engine import Fit, fit, warmup_cosine
 from embprobe.training.task import Task
@@ -190,8 +193,6 @@ def test_a_loss_that_is_not_finite_goes_back_once_at_half_the_rate(
     assert event["near"] > 10 and out.has_weights()
     assert capsys.readouterr().err.count("the loss is not finite near step") == 1
     for name in out.folder.names("milestones"):
-        from safetensors.torch import load_file
-
         assert all(v.isfinite().all() for v in load_file(out.folder.local(name)).values() if v.is_floating_point()), (
             name
         )
@@ -264,3 +265,60 @@ def test_steps_0_leaves_the_network_as_it_was(place: Store) -> None:
     with out.locked():
         fit(task, batches, config(steps=0, milestones=(), ema=None), out)
     assert all(torch.equal(v, before[k]) for k, v in task.network.state_dict().items())
+
+
+def test_checkpoints_are_so_seldom_that_they_take_their_share_at_most(
+    out: Artefact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
+    loop = engine.Loop(Pair(), config(), out)
+    with Saver(loop.state, out) as saver:
+        for cost, waits in ((0.0, 30.0), (0.5, 30.0), (3.0, 100.0)):
+            saver.saved, saver.cost = now, cost
+            for later, due in ((waits - 0.1, False), (waits + 0.1, True)):
+                now = saver.saved + later
+                assert saver.due() is due, (cost, later)
+
+
+def test_a_checkpoint_is_of_the_step_it_was_saved_at(out: Artefact, whole: dict[str, str]) -> None:
+    """It is written while the training goes on changing the state that it is of."""
+    held, real = threading.Event(), Artefact.write_tensors
+
+    def slow(self: Artefact, name: str, *rest: object) -> None:
+        held.wait(20)
+        real(self, name, *rest)  # type: ignore[arg-type]
+
+    with out.locked(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Artefact, "write_tensors", slow)
+        loop = engine.Loop(Pair(), config(), out)
+        loop.task.train()
+        with Saver(loop.state, out) as saver:
+            loop.update(loop.given(batches, 0))
+            wanted = {k: v.clone() for k, v in checkpoints._tensors_of(loop.state).items()}
+            saver.save()
+            for step in range(1, 4):
+                loop.update(loop.given(batches, step))
+            held.set()
+    (name,) = out.folder.names("checkpoints")
+    assert name.endswith("step_00000001.safetensors")
+    written = load_file(out.folder.local(name))
+    assert written.keys() == wanted.keys() and all(torch.equal(v, wanted[k]) for k, v in written.items())
+
+
+def test_a_checkpoint_that_can_not_be_written_stops_the_training(
+    out: Artefact, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Artefact.write_tensors
+
+    def full(self: Artefact, name: str, *rest: object) -> None:
+        if "checkpoints/step_00000005" in name:
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        real(self, name, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Saver, "due", lambda self: True)
+        patch.setattr(Artefact, "write_tensors", full)
+        with pytest.raises(OSError, match="No space left"):
+            trained(out)
+    assert trained(out) == whole
