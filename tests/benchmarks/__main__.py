@@ -7,8 +7,7 @@ that embprobe takes less time. thingsvision is measured where it can be imported
 
 import os
 
-for _library in ("OMP", "MKL", "OPENBLAS"):
-    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # which OpenBLAS and MKL follow
 
 import argparse
 import sys

@@ -1,5 +1,7 @@
 """What a user would write instead of embprobe: plain loops, kept to how they are usually written."""
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -63,7 +65,8 @@ def thingsvision_loop(pixels: Path, seed: int, out: Path) -> None:
 
     extractor = get_extractor_from_model(model=small_vit(seed), device="cpu", backend="pt")
     loader = DataLoader(Pixels(pixels), FORWARD)
-    tokens = extractor.extract_features(batches=loader, module_name="norm", flatten_acts=False)
+    with contextlib.redirect_stdout(sys.stderr):
+        tokens = extractor.extract_features(batches=loader, module_name="norm", flatten_acts=False)
     np.save(out, tokens.astype(np.float16))
 
 
