@@ -158,7 +158,7 @@ def pairs(sizes: "Sizes", root: Path) -> "Iterator[Pair]":
             agreement = agree("shares", [a[n] for n in names], [b[n] for n in names.values()], 1e-3)
         times = in_turns({"ours": work(ours), "theirs": work(theirs)}, sizes.rounds)
         yield Pair("metrics", f"{what}, {shown}", against, times["ours"], times["theirs"], agreement)
-    x, y = (torch.from_numpy(v) for v in (made, real[: len(made)]))
+    x, y = (torch.from_numpy(v) for v in (features(sizes.real, sizes.width, SEED + 2), real))
     works: dict[str, Callable[[], float]] = {
         "ours": lambda: kernel_distance(x, y),
         "f32": lambda: kernel_theirs(x.numpy(), y.numpy()),
@@ -166,11 +166,11 @@ def pairs(sizes: "Sizes", root: Path) -> "Iterator[Pair]":
     }
     wanted = works["ours"]()
     agreements = {
-        "f32": agree("distance", wanted, works["f32"](), 1e-2),
+        "f32": agree("distance", wanted, works["f32"](), 5e-2),
         "f64": agree("distance", wanted, works["f64"](), 1e-6),
     }
     times = in_turns(works, sizes.rounds)
-    what = f"KID of all pairs in f64, {sizes.made} features against {sizes.made}, {sizes.width} wide"
+    what = f"KID of all pairs in f64, {sizes.real} features against {sizes.real}, {sizes.width} wide"
     for kind, agreement in agreements.items():
         yield Pair("metrics", what, f"torch-fidelity, {kind}", times["ours"], times[kind], agreement)
 
