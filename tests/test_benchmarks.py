@@ -47,7 +47,7 @@ def test_a_ratio_is_their_time_over_ours():
     )
     table = markdown([pair], ["d is left out."])
     assert table.splitlines()[2] == (
-        "| a | b | c | 3.00 (best 2.00) | 2.00 (best 1.00) | 2.00-3.00; wall 1.00-2.00 | 0.95 | equal |"
+        "| a | b | c | 3.00 (best 2.00) | 1.00 (best 1.00) | 2.00-3.00; wall 1.00-2.00 | 0.95 | equal |"
     )
     assert table.endswith("\n\nd is left out.\n")
 

@@ -10,37 +10,37 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # which OpenBLAS and MKL follow
 
 import argparse
+import importlib
 import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from embprobe import console
-from tests.benchmarks import data_path, metrics, stages
 from tests.benchmarks.pairs import QUICK, Disagreement, Line, Pair, Sizes, markdown
 
-LINES: dict[str, Line] = {
-    "extract": stages.extraction,
-    "compress": stages.compression,
-    "train": stages.training,
-    "sample": stages.sampling,
-    "decode": stages.decoding,
-    "metrics": metrics.pairs,
-    "store": data_path.pairs,
+LINES = {
+    "extract": "stages.extraction",
+    "compress": "stages.compression",
+    "train": "stages.training",
+    "sample": "stages.sampling",
+    "decode": "stages.decoding",
+    "metrics": "metrics.pairs",
+    "store": "data_path.pairs",
 }
+"""Where each line is measured; imported when it is its turn."""
 
 
 def measured(names: list[str], sizes: Sizes, folder: Path | None) -> tuple[list[Pair], list[str], bool]:
     """The pairs, what is to be said beside them, and whether all of them do the same work."""
     pairs, notes, sound = [], [], True
     for name in names:
-        began = time.perf_counter()
+        began, (module, function) = time.perf_counter(), LINES[name].split(".")
+        line: Line = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)
         with tempfile.TemporaryDirectory(dir=folder) as root:
             try:
-                for found in LINES[name](sizes, Path(root)):
+                for found in line(sizes, Path(root)):
                     if isinstance(found, Pair):
                         pairs.append(found)
                         print(*found.cells(), sep="  ", file=sys.stderr, flush=True)
@@ -67,7 +67,6 @@ def main() -> int:
     sizes = QUICK if given.quick else Sizes()
     if given.rounds:
         sizes = replace(sizes, rounds=given.rounds)
-    torch.set_num_threads(1)
     console.say = lambda *words: None  # type: ignore[assignment]
     pairs, notes, sound = measured(names, sizes, given.folder)
     write(markdown(pairs, notes), given.out)

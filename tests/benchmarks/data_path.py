@@ -20,14 +20,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import torch
 
 from embprobe import console
-from embprobe.encoders.load import load_encoder
-from embprobe.encoders.tokens import Rounding
-from embprobe.making import make
-from embprobe.stages.extract import Extract
-from embprobe.stages.ingest import Ingest
 from embprobe.store import Array, Folder, Parts, Store, aligned
 from embprobe.training import batches
 from embprobe.training.batches import RowBatches
@@ -52,6 +46,13 @@ def ratio(times: Timed, of: str, to: str) -> str:
 
 
 def extraction(root: Path) -> None:
+    import torch
+
+    from embprobe.encoders.load import load_encoder
+    from embprobe.making import make
+    from embprobe.stages.extract import Extract
+    from embprobe.stages.ingest import Ingest
+
     store = Store(root / "extraction")
     images = make(Ingest(source="planted", count=2000, size=64), store)
     pixels = torch.from_numpy(images.array("images").read())
@@ -78,6 +79,10 @@ def extraction(root: Path) -> None:
 
 
 def encode() -> None:
+    import torch
+
+    from embprobe.encoders.tokens import Rounding
+
     tokens, train = torch.randn(CHUNK, *ROW), torch.ones(CHUNK, dtype=torch.bool)
     rounding = Rounding({"encoding": "f16"}, "cpu")
     into = rounding.of(aligned(tuple(tokens.shape), np.dtype("float16")))
@@ -218,6 +223,8 @@ def order() -> None:
 
 
 if __name__ == "__main__":
+    import torch
+
     torch.set_num_threads(1)
     console.say = lambda *words: None  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:

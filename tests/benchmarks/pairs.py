@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 Timed = dict[str, list[tuple[float, float]]]
 """Wall and processor seconds of each round, by name."""
@@ -51,20 +49,19 @@ class Pair:
     agreement: str  # what was compared, and by how much it differs at most
     bar: float | None = None  # of processor time
 
-    def ratio(self, index: int, of: Callable[[list[float]], float] = statistics.median) -> float:
-        """Theirs over ours, of wall (0) or processor seconds (1)."""
-        return of([t[index] for t in self.theirs]) / of([t[index] for t in self.ours])
+    def ratios(self, index: int) -> list[float]:
+        """Theirs over ours in each round, of wall (0) or processor seconds (1)."""
+        return [b[index] / a[index] for a, b in zip(self.ours, self.theirs, strict=True)]
 
-    def spread(self, index: int) -> str:
-        """The least and the largest ratio of a round."""
-        ratios = [b[index] / a[index] for a, b in zip(self.ours, self.theirs, strict=True)]
-        return f"{min(ratios):.2f}-{max(ratios):.2f}"
+    def told(self, index: int) -> str:
+        """The median ratio, and that of the best times of all rounds."""
+        best = min(t[index] for t in self.theirs) / min(t[index] for t in self.ours)
+        return f"{statistics.median(self.ratios(index)):.2f} (best {best:.2f})"
 
     def cells(self) -> tuple[str, ...]:
-        processor, wall = (f"{self.ratio(i):.2f} (best {self.ratio(i, min):.2f})" for i in (1, 0))
-        spread = f"{self.spread(1)}; wall {self.spread(0)}"
+        spread = "; wall ".join(f"{min(r):.2f}-{max(r):.2f}" for r in map(self.ratios, (1, 0)))
         bar = "" if self.bar is None else f"{self.bar:g}"
-        return self.line, self.what, self.against, processor, wall, spread, bar, self.agreement
+        return self.line, self.what, self.against, self.told(1), self.told(0), spread, bar, self.agreement
 
 
 def in_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> Timed:
@@ -83,7 +80,7 @@ def agree(what: str, ours: object, theirs: object, tolerance: float, scale: floa
 
     The largest difference, in units of `scale`, else of the largest of theirs.
     """
-    a, b = (np.asarray(v.detach() if isinstance(v, Tensor) else v, np.float64) for v in (ours, theirs))
+    a, b = (np.asarray(v, np.float64) for v in (ours, theirs))
     if a.shape != b.shape:
         raise Disagreement(f"{what}: shape {a.shape} against {b.shape}")
     worst = float(np.abs(a - b).max() / (scale or np.abs(b).max()))
@@ -101,8 +98,3 @@ def markdown(pairs: list[Pair], notes: list[str]) -> str:
 
 Line = Callable[[Sizes, Path], Iterator[Pair | str]]
 """Measures in a folder; yields pairs, and in words what it leaves out."""
-
-
-def flat(values: Mapping[str, Tensor]) -> Tensor:
-    """All numbers of a network, in the order of its names."""
-    return torch.cat([values[name].detach().flatten().double() for name in sorted(values)])

@@ -17,7 +17,7 @@ from embprobe.sampling import noise_blocks, sample
 from embprobe.store import Artefact, Store
 from embprobe.training.engine import Fit, Loop, fit, warmup_constant, warmup_cosine
 from embprobe.training.task import Batches, Task
-from tests.benchmarks.pairs import Disagreement, Pair, Sizes, Timed, agree, flat, in_turns
+from tests.benchmarks.pairs import Disagreement, Pair, Sizes, Timed, agree, in_turns
 from tests.benchmarks.theirs import CompVisLoop, plain_loop, thingsvision_loop, timm_loop
 from tests.tiny import Toy
 
@@ -331,3 +331,8 @@ def sampling(sizes: Sizes, root: Path) -> Iterator[Pair | str]:
     times = in_turns({"ours": lambda: ours(eta=1.0), "scheduler": lambda: loop(eta=1.0)}, sizes.rounds)
     yield Pair("sample", "the same with eta 1", "loop of DDIMScheduler",
                times["ours"], times["scheduler"], checks["eta"])  # fmt: skip
+
+
+def flat(values: Mapping[str, Tensor]) -> Tensor:
+    """All numbers of a network, in the order of its names."""
+    return torch.cat([values[name].detach().flatten().double() for name in sorted(values)])
