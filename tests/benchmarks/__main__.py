@@ -22,10 +22,10 @@ from tests.benchmarks.pairs import QUICK, Disagreement, Line, Pair, Sizes, markd
 
 LINES = {
     "extract": "stages.extraction",
-    "compress": "stages.compression",
+    "compress": "fitting.compression",
     "train": "stages.training",
     "sample": "stages.sampling",
-    "decode": "stages.decoding",
+    "decode": "fitting.decoding",
     "metrics": "metrics.pairs",
     "store": "data_path.pairs",
 }

@@ -153,9 +153,8 @@ def reading(root: Path, chunks: int, rounds: int) -> Timed:
         agree("rows", drawn(step)["values"].view(np.int16), mapped[order[step]].view(np.int16), 0.0)
 
     def epoch() -> None:
-        fresh = RowBatches(
-            {"values": out.array("values")}, np.arange(rows), 64, 0
-        )  # of an array that keeps nothing yet
+        unread = out.array("values")  # which keeps nothing yet
+        fresh = RowBatches({"values": unread}, np.arange(rows), 64, 0)
         for step in steps:
             fresh(step)
 
