@@ -156,7 +156,7 @@ def pairs(sizes: "Sizes", root: Path) -> "Iterator[Pair]":
         else:
             names = {"precise": "precision", "recalled": "recall", "density": "density", "covered": "coverage"}
             agreement = agree("shares", [a[n] for n in names], [b[n] for n in names.values()], 1e-3)
-        times = in_turns({"ours": work(ours), "theirs": work(theirs)}, sizes.rounds)
+        times = in_turns({"ours": work(ours), "theirs": work(theirs)}, 3)
         yield Pair("metrics", f"{what}, {shown}", against, times["ours"], times["theirs"], agreement)
     x, y = (torch.from_numpy(v) for v in (features(sizes.real, sizes.width, SEED + 2), real))
     works: dict[str, Callable[[], float]] = {
@@ -169,7 +169,7 @@ def pairs(sizes: "Sizes", root: Path) -> "Iterator[Pair]":
         "f32": agree("distance", wanted, works["f32"](), 5e-2),
         "f64": agree("distance", wanted, works["f64"](), 1e-6),
     }
-    times = in_turns(works, sizes.rounds)
+    times = in_turns(works, 3)
     what = f"KID of all pairs in f64, {sizes.real} features against {sizes.real}, {sizes.width} wide"
     for kind, agreement in agreements.items():
         yield Pair("metrics", what, f"torch-fidelity, {kind}", times["ours"], times[kind], agreement)

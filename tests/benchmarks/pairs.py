@@ -19,11 +19,11 @@ HEAD = ("line", "embprobe's", "against", "processor time", "wall time", "spread 
 class Sizes:
     """How large everything is, and how often it is done."""
 
-    rounds: int = 5
+    rounds: int = 7
     images: int = 1000  # of 64 px
-    steps: int = 20  # of an optimiser, in a round
-    fitted: int = 60  # of a whole training
-    sampled: int = 25  # of a sampler
+    steps: int = 12  # of an optimiser, in a round
+    fitted: int = 40  # of a whole training
+    sampled: int = 10  # of a sampler
     chunks: int = 6  # of 33 MB, read in a round
     made: int = 2000  # features against features
     real: int = 4000
