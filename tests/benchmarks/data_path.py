@@ -10,45 +10,27 @@ Each pair is measured in turns in one process, since machines are shared; the me
 """
 
 import os
-import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import torch
 
 from embprobe import console
-from embprobe.encoders.load import load_encoder
-from embprobe.encoders.tokens import Rounding
-from embprobe.making import make
-from embprobe.stages.extract import Extract
-from embprobe.stages.ingest import Ingest
 from embprobe.store import Array, Folder, Parts, Store, aligned
 from embprobe.training import batches
 from embprobe.training.batches import RowBatches
+from tests.benchmarks.pairs import Pair, Sizes, Timed, agree, in_turns
 from tests.tiny import Toy
 
 ROUNDS = 7
 ROW = (16, 16, 1280)  # ViT-H/14
 CHUNK = 51
-Timed = dict[str, list[tuple[float, float]]]
-
-
-def in_turns(works: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> Timed:
-    """Wall and processor seconds of each, in random order in every round."""
-    times: Timed = {name: [] for name in works}
-    for _ in range(rounds):
-        for name in random.sample(list(works), len(works)):
-            wall, cpu = time.perf_counter(), time.process_time()
-            works[name]()
-            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-    return times
 
 
 def ratio(times: Timed, of: str, to: str) -> str:
@@ -64,6 +46,13 @@ def ratio(times: Timed, of: str, to: str) -> str:
 
 
 def extraction(root: Path) -> None:
+    import torch
+
+    from embprobe.encoders.load import load_encoder
+    from embprobe.making import make
+    from embprobe.stages.extract import Extract
+    from embprobe.stages.ingest import Ingest
+
     store = Store(root / "extraction")
     images = make(Ingest(source="planted", count=2000, size=64), store)
     pixels = torch.from_numpy(images.array("images").read())
@@ -85,45 +74,102 @@ def extraction(root: Path) -> None:
 
     bare()
     extract()
-    times = in_turns({"bare": bare, "extract": extract})
+    times = in_turns({"bare": bare, "extract": extract}, ROUNDS)
     print(f"extraction / bare       {ratio(times, 'bare', 'extract')}")
 
 
 def encode() -> None:
+    import torch
+
+    from embprobe.encoders.tokens import Rounding
+
     tokens, train = torch.randn(CHUNK, *ROW), torch.ones(CHUNK, dtype=torch.bool)
     rounding = Rounding({"encoding": "f16"}, "cpu")
     into = rounding.of(aligned(tuple(tokens.shape), np.dtype("float16")))
-    times = in_turns({"encode": lambda: rounding.encode(tokens, train, into), "cast": lambda: into.copy_(tokens)})
+    times = in_turns(
+        {"encode": lambda: rounding.encode(tokens, train, into), "cast": lambda: into.copy_(tokens)}, ROUNDS
+    )
     rates = {k: into.nbytes / 1e6 / statistics.median(cpu for _, cpu in v) for k, v in times.items()}
     print(f"encode                  {rates['encode']:,.0f} MB/cpu-s; the cast alone {rates['cast']:,.0f}")
 
 
-def storing(root: Path) -> None:
+def storing(root: Path, rounds: int) -> Timed:
+    """Seconds for a 33 MB chunk and its moments; for a plain file, flushed; and for zarr-python, which flushes nothing."""
+    import zarr
+
     out = Store(root / "storing").open(Toy())
     values = aligned((CHUNK, *ROW), np.dtype("float16"))
     values[...] = np.random.default_rng(0).normal(size=values.shape)
-    number = iter(range(10**6))
+    number, shape = iter(range(10**6)), (CHUNK * 1000, *ROW)
+    foreign = zarr.create_array(
+        str(root / "foreign.zarr"), shape=shape, dtype="float16", chunks=values.shape, compressors=None
+    )
     with out.locked():
-        array = out.create("embeddings", (CHUNK * 1000, *ROW), "float16", chunk_rows=CHUNK)
+        array = out.create("embeddings", shape, "float16", chunk_rows=CHUNK)
         moments = Parts(out.create("moments", (1000, 3, ROW[-1]), "float64", chunk_rows=136), 1)
         row = np.random.default_rng(1).normal(size=(1, 3, ROW[-1]))
 
+        def gone(path: Path) -> None:
+            agree("bytes", np.fromfile(path, np.int16), values.view(np.int16).ravel(), 0.0)
+            path.unlink()
+
         def plain() -> None:
-            path = root / f"plain{next(number)}"
-            with path.open("wb") as file:
+            with (root / "plain").open("wb") as file:
                 file.write(values.data)
                 file.flush()
                 os.fsync(file.fileno())
-            path.unlink()
 
         def chunk() -> None:
             index = next(number)
             moments.write(index, row)
             array.write_chunk(index, values)
-            (out.path / array.file(index)).unlink()
+            written.append(out.path / array.file(index))
 
-        times = in_turns({"plain": plain, "chunk": chunk}, 15)
-    print(f"store / plain file      {ratio(times, 'plain', 'chunk')}")
+        def zarr_python() -> None:
+            foreign[:CHUNK] = values
+
+        written: list[Path] = []
+        times: Timed = {"plain": [], "chunk": [], "zarr": []}
+        for _ in range(rounds):
+            for name, found in in_turns({"plain": plain, "chunk": chunk, "zarr": zarr_python}, 1).items():
+                times[name] += found
+            for path in (root / "plain", written.pop(), root / "foreign.zarr" / "c" / "0" / "0" / "0" / "0"):
+                gone(path)
+    return times
+
+
+def reading(root: Path, chunks: int, rounds: int) -> Timed:
+    """Seconds for an epoch of random batches of 64, from checked chunks of 33 MB and from a memmap in the disk's cache."""
+    out, rows = Store(root / "epoch").open(Toy()), CHUNK * chunks
+    values = np.random.default_rng(0).integers(-1000, 1000, (rows, *ROW), np.int16).view(np.float16)
+    with out.locked():
+        out.create("values", values.shape, "float16", chunk_rows=CHUNK).write(values)
+    values.tofile(root / "values")
+    mapped = np.memmap(root / "values", np.float16, "r", shape=values.shape)
+    drawn = RowBatches({"values": out.array("values")}, np.arange(rows), 64, 0)
+    steps = range(rows // 64)
+    order = [drawn.rows_of(step) for step in steps]
+    for step in steps:
+        agree("rows", drawn(step)["values"].view(np.int16), mapped[order[step]].view(np.int16), 0.0)
+
+    def epoch() -> None:
+        unread = out.array("values")  # which keeps nothing yet
+        fresh = RowBatches({"values": unread}, np.arange(rows), 64, 0)
+        for step in steps:
+            fresh(step)
+
+    return in_turns({"ours": epoch, "memmap": lambda: [mapped[at] for at in order]}, rounds)
+
+
+def pairs(sizes: Sizes, root: Path) -> Iterator[Pair]:
+    """The store's lines of `python -m tests.benchmarks`."""
+    times = storing(root, max(sizes.rounds, 5))
+    for name, shown in (("plain", "plain file + fsync"), ("zarr", "zarr-python, not flushed")):
+        what = "a 33 MB chunk, its checksum and its moments, flushed"
+        yield Pair("store", what, shown, times["chunk"], times[name], "bytes of the files equal")
+    times = reading(root, sizes.chunks, sizes.rounds)
+    what = f"random batches of 64 from {sizes.chunks} chunks, every chunk's checksum checked"
+    yield Pair("store", what, "numpy memmap, cached", times["ours"], times["memmap"], "rows equal")
 
 
 def amplification(root: Path) -> None:
@@ -176,11 +222,14 @@ def order() -> None:
 
 
 if __name__ == "__main__":
+    import torch
+
     torch.set_num_threads(1)
     console.say = lambda *words: None  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
         order()
         encode()
         amplification(Path(folder))
-        storing(Path(folder))
+        times = storing(Path(folder), 15)
+        print(f"store / plain file      {ratio(times, 'plain', 'chunk')}")
         extraction(Path(folder))

@@ -1,4 +1,4 @@
-"""Time and peak memory of the metrics against the public packages', each in a fresh process."""
+"""Time and peak memory of the metrics against the public packages', each in a fresh process; and their time by turns."""
 
 import argparse
 import contextlib
@@ -9,11 +9,15 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tests.benchmarks.pairs import Pair, Sizes
 
 SEED, K = 0, 3
 Work = Callable[[np.ndarray, np.ndarray, str], dict[str, float]]
@@ -120,6 +124,63 @@ WORK: dict[str, Work] = {
     "neighbours ours": neighbours_ours,
     "neighbours prdc": neighbours_theirs,
 }
+
+
+# ---- by turns in one process
+
+
+def pairs(sizes: "Sizes", root: Path) -> "Iterator[Pair]":
+    """The metrics' lines of `python -m tests.benchmarks`."""
+    import torch
+
+    from embprobe.metrics.kernel import kernel_distance
+    from tests.benchmarks.pairs import Pair, agree, in_turns
+
+    made, real = features(sizes.made, sizes.width, SEED + 1), features(sizes.real, sizes.width, SEED)
+    found: dict[str, dict[str, float]] = {}
+
+    def work(name: str) -> Callable[[], None]:
+        return lambda: found.__setitem__(name, WORK[name](made, real, "cpu"))
+
+    shown = f"{sizes.made} features against {sizes.real}, {sizes.width} wide"
+    for ours, theirs, what, against in (
+        ("frechet ours", "frechet scipy", "FD", "clean-fid's formula, SciPy's sqrtm"),
+        ("neighbours ours", "neighbours prdc", "precision, recall, density, coverage, authenticity",
+         "prdc, 8 threads, no authenticity"),
+    ):  # fmt: skip
+        work(ours)()
+        work(theirs)()
+        a, b = found[ours], found[theirs]
+        if "value" in a:
+            agreement = agree("distance", a["value"], b["value"], 1e-4)
+        else:
+            names = {"precise": "precision", "recalled": "recall", "density": "density", "covered": "coverage"}
+            agreement = agree("shares", [a[n] for n in names], [b[n] for n in names.values()], 1e-3)
+        times = in_turns({"ours": work(ours), "theirs": work(theirs)}, 3)
+        yield Pair("metrics", f"{what}, {shown}", against, times["ours"], times["theirs"], agreement)
+    x, y = (torch.from_numpy(v) for v in (features(sizes.real, sizes.width, SEED + 2), real))
+    works: dict[str, Callable[[], float]] = {
+        "ours": lambda: kernel_distance(x, y),
+        "f32": lambda: kernel_theirs(x.numpy(), y.numpy()),
+        "f64": lambda: kernel_theirs(x.double().numpy(), y.double().numpy()),
+    }
+    wanted = works["ours"]()
+    agreements = {
+        "f32": agree("distance", wanted, works["f32"](), 5e-2),
+        "f64": agree("distance", wanted, works["f64"](), 1e-6),
+    }
+    times = in_turns(works, 3)
+    what = f"KID of all pairs in f64, {sizes.real} features against {sizes.real}, {sizes.width} wide"
+    for kind, agreement in agreements.items():
+        yield Pair("metrics", what, f"torch-fidelity, {kind}", times["ours"], times[kind], agreement)
+
+
+def kernel_theirs(made: np.ndarray, real: np.ndarray) -> float:
+    """torch-fidelity's squared MMD of a subset, which is all."""
+    from torch_fidelity.metric_kid import kernel_mmd
+
+    cubic = {"kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1}
+    return float(kernel_mmd(made, real, kid_kernel="poly", **cubic))
 
 
 # ---- one process each
