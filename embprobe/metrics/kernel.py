@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-TILE = 2048
+TILE = 512
 
 
 def _kernel(x_ND: Tensor, y_MD: Tensor) -> Tensor:
