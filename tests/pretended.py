@@ -350,4 +350,4 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
         yield WAITS
     torch.__future__.set_overwrite_module_params_on_conversion(before)
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = allowed[:2]
-    torch.use_deterministic_algorithms(allowed[2])
+    torch.use_deterministic_algorithms(allowed[2], warn_only=False)

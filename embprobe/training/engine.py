@@ -19,7 +19,7 @@ from embprobe.store import CHECKPOINTS, Artefact, Json
 from embprobe.training import checkpoints
 from embprobe.training.checkpoints import Plateau, Saver, State
 from embprobe.training.profile import Profile
-from embprobe.training.program import Program, Recorded, record
+from embprobe.training.program import Program, Recorded, record, rehearse
 from embprobe.training.task import EMA, Batches, Task
 
 LOG_EVERY = 20  # steps between rows of the log
@@ -82,6 +82,7 @@ class Loop:
                     group |= {"capturable": True, "lr": torch.tensor(group["lr"], device=config.device)}
         self.run = Program(task, optimisers, config.device, bf16=config.precision == "bf16", clip=config.clip)
         self.recorded: dict[str, Recorded | None] = {}
+        self.rehearsed: set[str | None] = set()
         self.profile = Profile(config.profile, config.label, config.device, bf16=config.precision == "bf16")
         if config.compiled:
             task.network.compile(fullgraph=True)
@@ -111,16 +112,23 @@ class Loop:
                     group["lr"].fill_(base * scale)
                 else:
                     group["lr"] = base * scale
+        if self.on_gpu and self.task.program(step) not in self.rehearsed:
+            rehearse(self.run, self.there(batch), step)
+            self.rehearsed.add(self.task.program(step))
         recorded = self.recording(batch)
         if recorded is not None:
             recorded(self.task, batch)
         else:
-            self.run({k: v.to(config.device, non_blocking=True) for k, v in batch.items()}, step)
+            self.run(self.there(batch), step)
         if self.state.ema:
             with record_function("averaging"):
                 self.state.ema.update(step)
         self.state.step += 1
         self.task.after(self.step)
+
+    def there(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch on the device."""
+        return {k: v.to(self.config.device, non_blocking=True) for k, v in batch.items()}
 
     def recording(self, batch: dict[str, Tensor]) -> Recorded | None:
         """This step's program as a CUDA graph; None where it is run as it is."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from embprobe import console
 from embprobe.training.graphs import recorded, refused
 from embprobe.training.task import Task
 
@@ -55,6 +56,42 @@ class Program:
         return [*self.task.parameters(), *self.task.buffers(), *(v for v in kept if isinstance(v, Tensor))]
 
 
+class Kept:
+    """All that a step may change, as it was."""
+
+    @torch.no_grad()
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.values = {id(t): t.clone() for t in program.tensors()}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Takes back what has changed since; what an optimiser keeps only now was 0."""
+        for tensor in self.program.tensors():
+            tensor.copy_(self.values[id(tensor)]) if id(tensor) in self.values else tensor.zero_()
+
+
+def rehearse(program: Program, batch: dict[str, Tensor], step: int) -> None:
+    """Runs a step and takes it back.
+
+    Where an operation has no deterministic implementation, it is allowed from here on, and said: better a result that may
+    differ in its last bits from one that was not interrupted than none.
+    """
+    kept = Kept(program)
+    try:
+        program(batch, step)
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        console.say(
+            f"{str(error).split(' ')[0]} can't be computed the same way every time; what is continued may differ in its last "
+            "bits from what was not"
+        )
+    finally:
+        kept.restore()
+
+
 @dataclass
 class Recorded:
     """A program as a CUDA graph: the same operations on the same memory, started at once."""
@@ -85,27 +122,20 @@ def record(program: Program, batch: Mapping[str, Tensor], step: int, device: str
     bit: a recording that would change the result is not used.
     """
     static = {name: value.to(device, copy=True) for name, value in batch.items()}
-    kept = {id(t): t.clone() for t in program.tensors()}
-
-    @torch.no_grad()
-    def restore() -> None:
-        for tensor in program.tensors():
-            tensor.copy_(kept[id(tensor)]) if id(tensor) in kept else tensor.zero_()
-
+    kept = Kept(program)
     try:
         with torch.enable_grad():
-            restore()
             program(static, step)
             wanted = [t.clone() for t in program.tensors()]
-            _, replay = recorded(lambda: program(static, step), device, restore)
+            _, replay = recorded(lambda: program(static, step), device, kept.restore)
         found = Recorded(replay, static, dict(program.task.scalars))
         replay()
         same = all(torch.equal(t, w) for t, w in zip(program.tensors(), wanted, strict=True))
     except RuntimeError as error:
         refused("a step", error)
-        restore()
+        kept.restore()
         return None
-    restore()
+    kept.restore()
     if not same:
         refused("a step", "a replay gives other bits")
         return None

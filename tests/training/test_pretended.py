@@ -126,3 +126,29 @@ def test_stopped_and_continued_under_a_graph_equals_whole(
     whole = run(tmp_path / "whole")
     assert run(tmp_path / "parts", 3) != whole
     assert run(tmp_path / "parts") == whole
+
+
+def test_what_has_no_deterministic_implementation_is_said_and_goes_on(
+    tmp_path: Path, gpu: Waits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Wild(Classifier):
+        def losses(self, batch: dict[str, torch.Tensor], step: int) -> Iterator[tuple[str, torch.Tensor]]:
+            for name, loss in super().losses(batch, step):
+                if loss.is_cuda and not torch.is_deterministic_algorithms_warn_only_enabled():
+                    raise RuntimeError(
+                        "wild_pool_backward_cuda does not have a deterministic implementation, but you set"
+                    )
+                yield name, loss
+
+    ends = []
+    for number, device in enumerate(("cpu", "cuda:0")):
+        torch.manual_seed(0)
+        loop = Loop(Wild(3, 1e-3, True), Fit(steps=30, seed=1, images_per_step=8, device=device),
+                    Store(tmp_path / str(number)).open(Toy()))  # fmt: skip
+        torch.use_deterministic_algorithms(number == 1)
+        for step in range(2):
+            loop.update(loop.given(lambda step: batches("classifier", step), step))
+        ends.append(float(loop.task.scalars["loss"]))
+    assert ends[1] == pytest.approx(ends[0], rel=1e-2)  # the rehearsal is no step
+    said = capsys.readouterr().err
+    assert said.count("wild_pool_backward_cuda can't be computed the same way every time") == 1
