@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,8 +118,11 @@ def looks_like_safetensors(head: bytes) -> bool:
 def _kind_of_zip(path: Path) -> str | None:
     if not zipfile.is_zipfile(path):
         return "a torch file that is cut short; fetch it again"
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error):  # a directory that is damaged
+        return "a torch file that is damaged; fetch it again"
     if any(name.endswith("/constants.pkl") for name in names):
         return "a TorchScript program, which would have to be run; save its state dict alone"
     if any(name.endswith("data.pkl") for name in names):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from embprobe.nn.recognise import kind_of_bytes, kind_of_names, size_differences, sizes_of
 
@@ -46,3 +47,14 @@ def test_a_text_is_one_wherever_its_letters_are_cut(length: int, tmp_path: Path)
 def test_bytes_that_are_no_text_may_be_weights(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
     assert kind_of_bytes(tmp_path / "w.pth") is None
+
+
+def test_a_zip_whose_directory_is_damaged_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"weight": torch.zeros(3)}, path)
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\x01\x02") + 46  # the name of its last file
+    data[at] = 0x85
+    data[at - 46 + 8 + 1] |= 0x08  # which is said to be UTF-8
+    path.write_bytes(bytes(data))
+    assert kind_of_bytes(path) == "a torch file that is damaged; fetch it again"
