@@ -61,7 +61,7 @@ class Parser:
         if origin in (Union, types.UnionType):
             choices = [a for a in args if a is not type(None)]
             if Artefact in choices and str in choices:
-                return self.artefact(field, word) or str(word)
+                return self.meant(field, word)
             return self.value(field, choices[0], word)
         if origin is tuple:
             several = word.split(",") if isinstance(word, str) else word if isinstance(word, (list, tuple)) else [word]
@@ -69,6 +69,16 @@ class Parser:
         if hint is Artefact:
             return self.artefact(field, word, like) or self.missing(field, word)
         return plain(field, hint, word)
+
+    def meant(self, field: Field, word: object) -> Artefact | str:
+        """An artefact, or a word with a meaning of its own. Raises UserError for one that is both."""
+        found, otherwise = self.artefact(field, word), field.metadata["words"].get(str(word))
+        if found is not None and otherwise is not None and not isinstance(word, Artefact):
+            raise UserError(
+                f"{dashed(field.name)} {word} is built in, and also the name of {found.stage} {found.short} here; write "
+                f"{otherwise} for the first, or {found.short} for the second"
+            )
+        return found or str(word)
 
     def artefact(self, field: Field, word: object, like: object = None, *, known: bool = False) -> Artefact | None:
         """What is called so, or unless it must be `known` what a folder or zip is ingested as; None where neither is."""

@@ -5,7 +5,7 @@ import inspect
 import numbers
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -47,6 +47,7 @@ def option(
     derived: bool = False,
     later: bool = False,
     like: str | None = None,
+    words: Mapping[str, str] | None = None,
     least: float | None = None,
     above: float | None = None,
     most: float | None = None,
@@ -59,11 +60,12 @@ def option(
     by content where it names a file; `positional` ones are given in the shell without their name; `derived` ones are
     filled in by `prepare` and can't be given; `later` ones, which came when artefacts had been made without them, count
     only where they differ from their default; a folder given for one that is `like` another input is ingested at that
-    one's size. `least`, `above`, `most` and `below` are the bounds of a number.
+    one's size; `words` have a meaning of their own, and another spelling. `least`, `above`, `most` and `below` are the
+    bounds of a number.
     """
     bounds = {"least": least, "above": above, "most": most, "below": below}
     metadata = {"help": help, "runtime": runtime, "made_by": made_by, "path": path, "positional": positional}
-    metadata |= {"derived": derived, "later": later, "like": like, "bounds": bounds}
+    metadata |= {"derived": derived, "later": later, "like": like, "words": words or {}, "bounds": bounds}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -8,7 +8,9 @@ import torch
 
 from embprobe import console
 from embprobe.chunks import batches_of
+from embprobe.encoders.layers import words_of
 from embprobe.encoders.load import Encoder, Given, load_encoder
+from embprobe.encoders.names import FOLDER, told_beside
 from embprobe.encoders.tokens import DTYPES, Embed, Rounding, encoding, layout
 from embprobe.errors import UserError
 from embprobe.stage import by_content
@@ -87,14 +89,16 @@ def _encoder(artefact: Artefact, images: Images) -> Encoder:
     """The encoder that was asked for. Raises UserError where its weights have changed since."""
     options = artefact.options
     weights = Path(options["weights"]) if options["weights"] else None
-    if weights is not None and by_content(weights) != artefact.spec["weights"]:
+    told = told_beside(weights) if weights and options["encoder"] == FOLDER else {}
+    changed = [name for name, content in told.items() if artefact.spec.get(name) != content]
+    if weights is not None and (changed or by_content(weights) != artefact.spec["weights"]):
         raise UserError(f"{weights} has changed since extract {artefact.short} was asked for; restore it, or ask again")
     return load_encoder(
         Embeddings(artefact).encoder,
         image_size=images.size,
         channels=images.channels,
         weights=weights,
-        layer=options["layer"],
+        layer=words_of(options["layer"]),
         seed=options["seed"],
         given=Given(
             mean=options["mean"] and tuple(options["mean"]),

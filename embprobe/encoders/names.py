@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from embprobe.errors import UserError, did_you_mean
+from embprobe.store.hashes import file_hash
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "embprobe.encoders"
-WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_FILE, CONFIG, PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,17 @@ SHORT_NAMES = {
         ShortName("supervised", "vit_base_patch16_224.augreg2_in21k_ft_in1k", 224, 16, 768, "Apache-2.0"),
     )
 }
-GRAMMAR = f"{', '.join(SHORT_NAMES)}, timm:NAME, a pretrain artefact, pixels[:PATCH], random:NAME"
+GRAMMAR = (
+    f"{', '.join(SHORT_NAMES)}, timm:NAME[,img_size=96,…], vit-WIDTHxDEPTH-hHEADS-pPATCH with --weights, a ViT's weights "
+    "file, a folder of transformers or timm with a config.json, a pretrain artefact, pixels[:PATCH], random:NAME"
+)
 SIZED = re.compile(r"vit-(\d+)x(\d+)-h(\d+)-p(\d+)")
-"""vit-WIDTHxDEPTH-hHEADS-pPATCH, which follows the size and the channels of the images."""
+"""vit-WIDTHxDEPTH-hHEADS-pPATCH: untrained ones follow the size and the channels of the images, trained ones their file."""
+FILE, FOLDER = "vit", "folder"
+"""What an encoder is called that was given as a weights file alone, or as a folder with a config.json."""
+BUILT_IN = (*SHORT_NAMES, "pixels", FILE, FOLDER)
+OTHERWISE = {short: f"timm:{short}" for short in SHORT_NAMES} | {"pixels": "pixels:PATCH"}
+"""Words that mean an encoder whatever artefacts are called, and how else each is written."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +67,27 @@ class EncoderRow:
 
 def check_name(source: str) -> None:
     """Raises UserError unless the name follows the grammar; looks nothing up and imports no model."""
-    if source in SHORT_NAMES or source == "pixels":
+    if source in BUILT_IN or SIZED.fullmatch(source):
         return
     prefix, _, rest = source.partition(":")
     if rest and (prefix in ("timm", "random", "pixels") or prefix in families()):
         return
+    if "/" in source or source.endswith((".pth", ".pt", ".safetensors", ".tar")):
+        raise UserError(f"there is no encoder at {source}; give a ViT's weights file, or a folder with its config.json")
     known = [*SHORT_NAMES, "pixels", "random:", "timm:", *(f"{name}:" for name in families())]
     others = "".join(f", {name}:NAME" for name in families())
     raise UserError(f'encoder "{source}" is unknown{did_you_mean(source, known)} (known: {GRAMMAR}{others})')
+
+
+def with_options(name: str) -> tuple[str, dict[str, str]]:
+    """timm's name and what is asked of it: `vit_tiny,img_size=96` → (vit_tiny, {img_size: 96}). Raises UserError."""
+    name, *words = name.split(",")
+    parts = (word.partition("=") for word in words)
+    options = {key: value for key, _, value in parts}
+    wrong = next((key for key, value in options.items() if not key.isidentifier() or not value), None)
+    if wrong is not None:
+        raise UserError(f"{name} is followed by {wrong!r}; options of timm are KEY=VALUE, such as {name},img_size=96")
+    return name, options
 
 
 def full_name(source: str) -> str:
@@ -79,11 +101,13 @@ def full_name(source: str) -> str:
 
 
 def timm_name(source: str) -> str | None:
-    """timm's own name of an encoder; None for one that is not timm's, or has no weights of timm's."""
-    name = source.removeprefix("timm:")
+    """timm's own name of an encoder, options and all; None for one that is not timm's, or has no weights of timm's."""
+    name, *options = source.removeprefix("timm:").split(",")
     if name in SHORT_NAMES:
-        return SHORT_NAMES[name].timm
-    return name if source.startswith("timm:") else None
+        name = SHORT_NAMES[name].timm
+    elif not source.startswith("timm:"):
+        return None
+    return ",".join([name, *sorted(options)])
 
 
 def published_by(name: str) -> Literal["mae", "ijepa"] | None:
@@ -95,6 +119,18 @@ def published_by(name: str) -> Literal["mae", "ijepa"] | None:
 def is_control(source: str) -> bool:
     """Whether it learned nothing: raw pixels, or a network as it was drawn."""
     return source.partition(":")[0] in ("pixels", "random")
+
+
+def is_own(source: str) -> bool:
+    """Whether it is in a file or folder of the user's, and in none that has a name here."""
+    return source in (FILE, FOLDER) or SIZED.fullmatch(source) is not None
+
+
+def takes(source: str) -> tuple[str, ...]:
+    """What may be given of an encoder that its name and its file do not tell."""
+    if timm_name(source) is not None:
+        return "mean", "std", "heads", "input_size"
+    return {FILE: ("mean", "std", "heads")}.get(source, ("mean", "std") if is_own(source) else ())
 
 
 def draws(source: str) -> bool:
@@ -137,11 +173,31 @@ def known_encoders() -> list[EncoderRow]:
         for row in SHORT_NAMES.values()
     ]
     rows.append(EncoderRow("timm:NAME", "any ViT of timm", None, None, None, None, None))
+    rows.append(EncoderRow("FILE", "weights of a plain ViT, in timm's names", None, None, None, None, None))
+    rows.append(EncoderRow("FOLDER", "config.json and model.safetensors", None, None, None, None, None))
     rows.append(EncoderRow("pixels[:PATCH]", "the images' own patches", None, None, None, None, None))
     rows.append(EncoderRow("random:NAME", "an untrained ViT, of timm or vit-96x4-h4-p8", None, None, None, None, None))
     for name in families():
         rows.append(EncoderRow(f"{name}:NAME", family_version(f"{name}:") or name, None, None, None, None, None))
     return rows
+
+
+# ---- folders that transformers or timm saved
+
+
+def weights_in(folder: Path) -> Path:
+    """The weights file of a folder with a config.json. Raises UserError for a folder without both."""
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder} is no encoder: it has no {CONFIG}; give a weights file, or a folder that has one")
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise UserError(f"{folder} has no {WEIGHTS_FILE}; save the network there in one piece with `save_pretrained`")
+    return folder / WEIGHTS_FILE
+
+
+def told_beside(weights: Path) -> dict[str, str]:
+    """The content of what a folder tells beside its weights, by file."""
+    told = (weights.parent / name for name in (CONFIG, PREPROCESSOR))
+    return {file.name: file_hash(file) for file in told if file.is_file()}
 
 
 # ---- weights of timm models, from the Hugging Face hub
@@ -153,9 +209,10 @@ def hub_file(source: str, *, download: bool) -> Path | None:
     Looks into the Hugging Face cache first, which needs neither torch nor a network. Raises UserError for a name that
     timm does not know and for a file that can't be fetched.
     """
-    name = timm_name(source)
-    if name is None:
+    asked = timm_name(source)
+    if asked is None:
         return None
+    name = with_options(asked)[0]
     cached = _cached(f"timm/{name}")
     if cached is not None or not download:
         return cached

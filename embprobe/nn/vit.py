@@ -46,23 +46,30 @@ def build_vit(config: ViTConfig) -> VisionTransformer:
 class PatchTokens(nn.Module):
     """Standardised images (B,C,H,W) to the patch tokens (B,L,D) of a timm ViT after its final norm.
 
-    Class and register tokens are dropped. `layer` counts blocks from 1; None is the last.
+    Class and register tokens are dropped. `blocks` count from 1, and None is the last; the tokens of several are side by
+    side (B,L,D·n), or averaged if `mean`.
     """
 
-    def __init__(self, vit: nn.Module, layer: int | None = None) -> None:
+    def __init__(self, vit: nn.Module, blocks: tuple[int, ...] | None = None, *, mean: bool = False) -> None:
         super().__init__()
-        self.vit, self.layer = vit, layer
+        self.vit, self.blocks, self.mean = vit, blocks, mean
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        if self.layer is None:
+        if self.blocks is None:
             prefix = int(getattr(self.vit, "num_prefix_tokens", 0))
-            tokens = self.vit.forward_features(images_BCHW)[:, prefix:]  # type: ignore[operator]
+            every = [self.vit.forward_features(images_BCHW)[:, prefix:]]  # type: ignore[operator]
         else:
-            tokens = self.vit.forward_intermediates(  # type: ignore[operator]
-                images_BCHW, indices=[self.layer - 1], norm=True, output_fmt="NLC", intermediates_only=True
-            )[-1]
-        normed: Tensor = self.vit.fc_norm(tokens) if uses_fc_norm(self.vit) else tokens  # type: ignore[operator]
-        return normed
+            every = self.vit.forward_intermediates(  # type: ignore[operator]
+                images_BCHW, indices=[b - 1 for b in self.blocks], norm=True, output_fmt="NLC", intermediates_only=True
+            )
+        if uses_fc_norm(self.vit):
+            every = [self.vit.fc_norm(tokens) for tokens in every]  # type: ignore[operator]
+        return combined(every, mean=self.mean)
+
+
+def combined(tokens: list[Tensor], *, mean: bool) -> Tensor:
+    """Tokens (B,L,D) of several blocks side by side (B,L,D·n), or their mean (B,L,D)."""
+    return torch.stack(tokens).mean(0) if mean else tokens[0] if len(tokens) == 1 else torch.cat(tokens, -1)
 
 
 def set_positions(vit: VisionTransformer) -> tuple[tuple[int, int], int]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from embprobe import console
+from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
 from embprobe.stages.classify import Classify
@@ -34,6 +35,7 @@ class Evaluate(Stage):
         "are on this machine",
         (),
         made_by=("classify", "pretrain"),
+        words=names.OTHERWISE,
         path="file",
     )
     k: int = option(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from embprobe.chunks import pour
-from embprobe.encoders import names
+from embprobe.encoders import layers, names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
@@ -27,19 +27,21 @@ class Extract(Stage):
     version = 3
 
     images: Artefact = option("an ingested data set, or a folder or zip to ingest first", made_by=("ingest",))
-    encoder: Artefact | str = option(names.GRAMMAR, made_by=("pretrain",))
+    encoder: Artefact | str = option(names.GRAMMAR, made_by=("pretrain",), words=names.OTHERWISE)
     weights: Path | None = option(
         "a local weights file for the encoder (.safetensors, or .pth with tensors only)", None
     )
-    mean: tuple[float, ...] | None = option(
-        "of each channel in [0, 1], by which a timm encoder's images are normalised", None
+    mean: tuple[float, ...] | None = option("of each channel in [0, 1], by which images are normalised", None)
+    std: tuple[float, ...] | None = option(
+        "the same, given with --mean; else both are timm's, the folder's, or for a file ImageNet's", None
     )
-    std: tuple[float, ...] | None = option("the same, given with --mean; else both are timm's", None)
-    heads: int | None = option(
-        "attention heads of a timm encoder, which no weights file tells", None, least=1, most=1024
-    )
+    heads: int | None = option("attention heads, which few weights files tell", None, least=1, most=1024)
     input_size: int | None = option("side in pixels that a timm encoder was made for", None, least=1, most=8192)
-    layer: int | None = option("which block's tokens, from 1; else the last", None)
+    layer: tuple[str, ...] | None = option(
+        "whose tokens: a block from 1; several as 3,6,12, side by side (as many times the width); last4, the mean of the "
+        "last 4; left out, the last",
+        None,
+    )
     storage: Literal["f16", "bf16", "int8"] = option("how numbers are stored; int8 with one scale a channel", "f16")
     seed: int = option("seed of a random encoder's weights and of int8 calibration", 0, least=0)
     precision: Literal["f32", "bf16"] = option("of the forward pass", "f32")
@@ -49,23 +51,56 @@ class Extract(Stage):
         "only ask: nothing is made, and `compress --through` computes what it needs", False, runtime=True
     )
 
+    def resolved(self) -> dict[str, object]:
+        """A file or a folder given as the encoder is its weights; what a name of timm's says of sizes is an option."""
+        word = self.encoder
+        found: dict[str, object] = {"layer": layers.words_of(self.layer)}
+        if not isinstance(word, str) or word in names.BUILT_IN:
+            return found
+        path = Path(word).expanduser()
+        if path.is_file() or path.is_dir():
+            if self.weights is not None:
+                raise UserError(f"--encoder {word} is a {'folder' if path.is_dir() else 'file'} of weights already; leave "
+                                "--weights out")  # fmt: skip
+            return found | own_encoder(path)
+        return found
+
     def validate(self) -> None:
+        layers.check_layers(self.layer)
         if isinstance(self.encoder, str):
             names.check_name(self.encoder)
             if self.weights is not None and names.is_control(self.encoder):
-                raise UserError(f"--weights has no meaning for encoder {self.encoder}; leave it out")
+                sized = self.encoder.removeprefix("random:")
+                advice = f"; for a trained one write --encoder {sized}" if names.SIZED.fullmatch(sized) else ""
+                raise UserError(f"--weights has no meaning for encoder {self.encoder}; leave it out{advice}")
+            if self.layer and not self.has_layers:
+                raise UserError(f"--layer has no meaning for encoder {self.encoder}; leave it out")
+            if self.weights is None and (names.is_own(self.encoder)):
+                raise UserError(
+                    f"encoder {self.encoder} needs its file; give --weights FILE, or random:{self.encoder} for an untrained one"
+                )
         elif self.weights is not None:
             raise UserError("--weights has no meaning with a pretrain artefact, which holds its own; leave it out")
         self.validate_given()
 
+    @property
+    def has_layers(self) -> bool:
+        """Whether the encoder is a ViT of ours, timm's or transformers'."""
+        if not isinstance(self.encoder, str):
+            return True
+        return self.encoder != "pixels" and self.encoder.partition(":")[0] not in ("pixels", *names.families())
+
     def validate_given(self) -> None:
         """Raises UserError for what is given of an encoder that it can't be given of, or that can't be."""
-        given = [dashed(name) for name in GIVEN if getattr(self, name) is not None]
-        if given and (not isinstance(self.encoder, str) or names.timm_name(self.encoder) is None):
-            what = f"encoder {self.encoder}" if isinstance(self.encoder, str) else "a pretrain artefact"
-            raise UserError(f"{given[0]} is for timm's encoders and has no meaning with {what}; leave it out")
+        given = [name for name in GIVEN if getattr(self, name) is not None]
+        word = self.encoder if isinstance(self.encoder, str) else None
+        takes = {} if word is None else names.takes(word)
+        for name in given:
+            if name not in takes:
+                what = f"encoder {word}" if word else "a pretrain artefact"
+                raise UserError(f"{dashed(name)} has no meaning with {what}; leave it out")
         if (self.mean is None) != (self.std is None):
-            raise UserError(f"{given[0]} alone is half a normalisation; give --mean and --std, or neither")
+            raise UserError(f"{dashed(given[0])} alone is half a normalisation; give --mean and --std, or neither")
         for name, values in (("--mean", self.mean or ()), ("--std", self.std or ())):
             shown = ",".join(f"{value:g}" for value in values)
             if values and len(values) != 3:
@@ -74,7 +109,11 @@ class Extract(Stage):
                 raise UserError(f"{name} {shown} is not of pixels in [0, 1]; divide what is of 0 to 255 by 255")
 
     def prepare(self, make: Make, *, download: bool) -> Self:
-        """With the weights of a hub checkpoint as the file they are, so that they count by content."""
+        """With the weights of a hub checkpoint as the file they are, and a file's sizes in its name: they count so."""
+        if self.encoder == names.FILE and self.weights is not None:
+            from embprobe.encoders.own import sized_name
+
+            return replace(self, encoder=sized_name(self.weights, self.heads), heads=None)
         if self.weights is None and isinstance(self.encoder, str):
             return replace(self, weights=names.hub_file(self.encoder, download=download))
         return self
@@ -82,11 +121,14 @@ class Extract(Stage):
     def spec(self) -> dict[str, Json]:
         """The encoder by its full name, and by the version of the package that provides it; no seed where none is drawn.
 
-        What may be given of timm's encoders counts where it is given.
+        What may be given of encoders counts where it is given, and what a folder tells beside its weights.
         """
         spec = {key: value for key, value in super().spec().items() if key not in GIVEN or value is not None}
+        spec["layer"] = layers.counted(self.layer)
         if isinstance(self.encoder, str):
             spec |= {"encoder": names.full_name(self.encoder), "family": names.family_version(self.encoder)}
+            if self.encoder == names.FOLDER and self.weights is not None:
+                spec |= names.told_beside(self.weights)
             if not names.draws(self.encoder) and self.storage != "int8":
                 spec["seed"] = None
         elif self.storage != "int8":
@@ -152,6 +194,13 @@ class Extract(Stage):
         array = out.create("embeddings", shape, DTYPES[self.storage], chunk_rows=rows, attrs=attrs)
         together = max(1, MOMENTS_BYTES // (3 * 8 * shape[-1]))
         return array, out.create("moments", (array.n_chunks, 3, shape[-1]), "float64", chunk_rows=together)
+
+
+def own_encoder(path: Path) -> dict[str, object]:
+    """The options that a weights file, or a folder with a config.json, stands for."""
+    if path.is_file():
+        return {"encoder": names.FILE, "weights": path}
+    return {"encoder": names.FOLDER, "weights": names.weights_in(path)}
 
 
 def write_statistics(array: Array, moments: Array, train: int, out: Artefact) -> dict[str, Json]:

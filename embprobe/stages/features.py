@@ -34,7 +34,7 @@ class Featurize(Stage):
     images: Artefact = option(
         "a data set, samples, or a decoder's reconstructions", made_by=("ingest", "sample", "decode")
     )
-    judge: Artefact | str = option(JUDGES, made_by=("classify", "pretrain"), path="file")
+    judge: Artefact | str = option(JUDGES, made_by=("classify", "pretrain"), words=names.OTHERWISE, path="file")
     size: tuple[int, ...] = option(
         "height and width at which the judge gets the images, in pixels: those of the samples to compare with"
     )

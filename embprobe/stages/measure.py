@@ -41,7 +41,7 @@ class Measure(Stage):
     )
     reference: Artefact = option("the real images: a data set, or a folder or zip to ingest first", made_by=("ingest",))
     judge: Artefact | str | None = option(
-        f"{JUDGES}; none if not given", None, made_by=("classify", "pretrain"), path="file"
+        f"{JUDGES}; none if not given", None, made_by=("classify", "pretrain"), words=names.OTHERWISE, path="file"
     )
     k: int = option(
         "neighbours that span the manifolds of precision, recall, density and coverage", 3, least=1, most=1000

@@ -194,9 +194,13 @@ def test_what_is_given_is_in_the_manifest(zoo: Zoo, place: Store, tmp_path: Path
 @pytest.mark.parametrize(
     ("encoder", "given", "words"),
     [
-        ("pixels", {"heads": 2}, "--heads is for timm's encoders and has no meaning with encoder pixels"),
-        ("random:vit-16x1-h2-p4", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "--mean is for timm's encoders"),
-        (None, {"input_size": 16}, "--input-size is for timm's encoders and has no meaning with a pretrain artefact"),
+        ("pixels", {"heads": 2}, "--heads has no meaning with encoder pixels"),
+        (
+            "random:vit-16x1-h2-p4",
+            {"mean": (0.5,) * 3, "std": (0.5,) * 3},
+            "--mean has no meaning with encoder random",
+        ),
+        (None, {"input_size": 16}, "--input-size has no meaning with a pretrain artefact"),
         ("mae", {"mean": (0.5,) * 3}, "--mean alone is half a normalisation"),
         ("mae", {"std": (0.5,) * 3}, "--std alone is half a normalisation"),
         ("mae", {"mean": (0.5, 0.5), "std": (0.5,) * 3}, "--mean 0.5,0.5 has 2 numbers"),

@@ -38,7 +38,7 @@ def test_class_and_register_tokens_are_dropped() -> None:
 
 
 def test_an_earlier_layer_is_that_block_after_the_final_norm() -> None:
-    encoder = load_encoder("random:vit-32x3-h2-p8", image_size=SQUARE, layer=2)
+    encoder = load_encoder("random:vit-32x3-h2-p8", image_size=SQUARE, layer=("2",))
     network = vit_of(encoder)
     x = preprocess(images(), SQUARE, encoder.mean, encoder.std, encoder.interpolation)
     tokens = network._pos_embed(network.patch_embed(x))
@@ -50,9 +50,9 @@ def test_an_earlier_layer_is_that_block_after_the_final_norm() -> None:
 
 def test_a_layer_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="layers 1 to 3"):
-        load_encoder("random:vit-32x3-h2-p8", image_size=SQUARE, layer=4)
+        load_encoder("random:vit-32x3-h2-p8", image_size=SQUARE, layer=("4",))
     with pytest.raises(UserError, match="--layer has no meaning for encoder pixels"):
-        load_encoder("pixels", image_size=SQUARE, layer=1)
+        load_encoder("pixels", image_size=SQUARE, layer=("1",))
 
 
 def test_pixels_are_raw_patches_in_patch_order() -> None:
@@ -160,7 +160,7 @@ def test_a_family_of_another_package_gives_its_encoder(monkeypatch: pytest.Monke
     assert encoder.facts["kind"] == "other" and encoder.facts["weights_hash"] == file_hash(tmp_path / "weights")
     assert encoder(images()).shape == (2, 3, 1, 16)
     with pytest.raises(UserError, match="--layer"):
-        load_encoder("other:clip", image_size=SQUARE, layer=1)
+        load_encoder("other:clip", image_size=SQUARE, layer=("1",))
 
 
 def test_a_family_that_gives_something_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,8 @@ def test_the_last_layer_is_all_blocks_and_the_final_norm() -> None:
     vit = build_vit(vit_config((16, 16), 8, 32, 3, 2)).eval()
     x = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(PatchTokens(vit)(x), run_blocks(vit, embed_patches(vit, x)))
-    torch.testing.assert_close(PatchTokens(vit, 3)(x), PatchTokens(vit)(x))
-    assert not torch.allclose(PatchTokens(vit, 2)(x), PatchTokens(vit)(x))
+    torch.testing.assert_close(PatchTokens(vit, (3,))(x), PatchTokens(vit)(x))
+    assert not torch.allclose(PatchTokens(vit, (2,))(x), PatchTokens(vit)(x))
 
 
 def test_a_network_that_norms_after_pooling_has_its_norm_on_each_token() -> None:
