@@ -31,7 +31,7 @@ def respond(command: Callable[[], object] | None = None) -> NoReturn:
         if command is None:
             from embprobe.cli import app
 
-            command = partial(app, standalone_mode=False)
+            command = partial(app, standalone_mode=False, prog_name="embprobe")
         code = command()
         sys.exit(code if isinstance(code, int) else 0)
     except Interrupted as stop:

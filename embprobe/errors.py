@@ -15,6 +15,10 @@ class UserError(EmbprobeError):
     exit_code = 2
 
 
+class MissingInput(UserError):
+    """An input was left out, and none or several fit; once more is made, one may."""
+
+
 class MachineError(EmbprobeError):
     """The machine failed: a full disk, a lost lock, a vanished device."""
 

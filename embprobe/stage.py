@@ -42,7 +42,7 @@ def option(
     *,
     runtime: bool = False,
     made_by: tuple[str, ...] = (),
-    path: bool | Literal["file"] = False,
+    path: bool | Literal["file", "folder"] = False,
     positional: bool = False,
     derived: bool = False,
     later: bool = False,
@@ -57,11 +57,11 @@ def option(
 
     `runtime` ones (device, threads, forward batch) may change rounding, nothing else, and stay out of the fingerprint;
     `made_by` names the stages whose artefacts fit; `path` marks a string that may be a path, `file` one that counts
-    by content where it names a file; `positional` ones are given in the shell without their name; `derived` ones are
-    filled in by `prepare` and can't be given; `later` ones, which came when artefacts had been made without them, count
-    only where they differ from their default; a folder given for one that is `like` another input is ingested at that
-    one's size; `words` have a meaning of their own, and another spelling. `least`, `above`, `most` and `below` are the
-    bounds of a number.
+    by content where it names a file, `folder` one that names a folder; `positional` ones are given in the shell without
+    their name; `derived` ones are filled in by `prepare` and can't be given; `later` ones, which came when artefacts had
+    been made without them, count only where they differ from their default; a folder given for one that is `like`
+    another input is ingested at that one's size; `words` have a meaning of their own, and another spelling. `least`,
+    `above`, `most` and `below` are the bounds of a number.
     """
     bounds = {"least": least, "above": above, "most": most, "below": below}
     metadata = {"help": help, "runtime": runtime, "made_by": made_by, "path": path, "positional": positional}

@@ -33,7 +33,7 @@ steps:
 BROKEN = """
 steps:
   - ingest: {source: planted, count: 8, size: 16, as: data}
-  - ingest: {source: nowhere.zip, size: 16, as: gone}
+  - ingest: {source: broken, size: 16, as: gone}
   - extract: {images: $gone, encoder: pixels, as: needing}
   - extract: {images: $data, encoder: "pixels:4", as: four}
   - extract: {images: $data, encoder: "pixels:8", as: eight}
@@ -92,7 +92,7 @@ def test_side_by_side_gives_the_same_bits_as_one_after_the_other(tmp_path: Path)
     assert one == two and any("weights" in name for name in one) and any("images" in name for name in one)
     (line,) = results[1].out.splitlines()
     assert Path(line).is_dir() and Path(line).name == Path(results[0].out.strip()).name
-    done = [row for row in results[1].lines if re.fullmatch(r"\[\d+/14\] \w+ [0-9a-f]{10}, .* s", row)]
+    done = [row for row in results[1].lines if re.fullmatch(r"\[\d+/14\] \w+ [0-9a-f]{10} \(.*\): made in .* s.*", row)]
     assert len(done) == 14 and len({row.split("]")[0] for row in done}) == 14
     asked = re.findall(r"^\[\d+/14\] features [0-9a-f]{10}$", results[1].err, re.M)
     assert len(asked) == len(set(asked)) == 3  # of the real images and of two sets of samples: nothing twice
@@ -101,9 +101,12 @@ def test_side_by_side_gives_the_same_bits_as_one_after_the_other(tmp_path: Path)
 
 
 def test_a_failing_branch_stops_only_what_needs_it(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes(b"no picture")
     done = finish(start("run", write(tmp_path, BROKEN), "--store", tmp_path / "store", "--jobs", 2))
     assert done.code == 2 and done.out == ""
-    assert "1 step left out, needing what failed" in done.err and done.lines[-1].startswith("embprobe: gone: ")
+    assert done.lines[-1].startswith("embprobe: gone: ")
+    assert done.lines[-1].endswith("(1 step left out, needing what failed)")
     assert len(list(tmp_path.glob("store/extract/*/manifest.json"))) == 2
 
 
@@ -157,7 +160,7 @@ if "-P" in sys.orig_argv:
 
 def test_a_defect_in_a_worker_shows_its_traceback_and_exits_with_1(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(BREAK)
-    recipe = write(tmp_path, BROKEN.replace("nowhere.zip", "planted"))
+    recipe = write(tmp_path, BROKEN.replace("source: broken", "source: planted"))
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     words = [sys.executable, "-m", "embprobe", "run", recipe, "--store", tmp_path / "store", "--jobs", "2"]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
@@ -194,7 +197,7 @@ def test_python_takes_jobs_too(tmp_path: Path) -> None:
     code = f"""
 import embprobe
 store = embprobe.Store({str(tmp_path / "store")!r})
-print(embprobe.run({str(write(tmp_path, BROKEN.replace("nowhere.zip", "planted")))!r}, store, jobs=2).path)
+print(embprobe.run({str(write(tmp_path, BROKEN.replace("source: broken", "source: planted")))!r}, store, jobs=2).path)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert Path(done.stdout.strip()).is_dir() and not CONTROL.search(done.stdout)

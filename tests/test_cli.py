@@ -59,7 +59,7 @@ def test_an_input_left_out_is_named_on_stderr(zoo: Zoo, shell: Shell) -> None:
 def test_a_defect_shows_its_traceback_and_exits_with_1(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("embprobe.inspection.listing.show_list", lambda *_: 1 / 0)
+    monkeypatch.setattr("embprobe.inspection.listing.show_list", lambda *_, **__: 1 / 0)
     done = shell("ls", "--store", tmp_path)
     assert (
         done.code == 1 and "ZeroDivisionError" in done.err and done.lines[-1].startswith("embprobe: this is a defect")

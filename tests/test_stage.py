@@ -141,12 +141,12 @@ def test_nothing_in_a_list_is_left_out(place: Store) -> None:
 
 @pytest.mark.parametrize("cls", STAGES.values(), ids=STAGES.keys())
 def test_every_field_has_its_help_and_a_type_the_shell_knows(cls: type) -> None:
-    from embprobe.cli import _metavar
+    from embprobe.cli.stages import metavar
 
     hints = typing.get_type_hints(cls)
     for field in fields(cls):
         assert field.metadata["help"].strip(), field.name
-        assert _metavar(hints[field.name])
+        assert metavar(field, hints[field.name])
         if hints[field.name] is Artefact:
             assert field.metadata["made_by"], field.name
 

@@ -241,7 +241,8 @@ plain(
 )
 plain("patch of a random network", "divide", *EXTRACT, "random:vit-16x1-h2-p5")
 plain("layer out of range", "layers 1 to 1", *EXTRACT, "random:vit-16x1-h2-p4", "--layer", 9)
-plain("layer 0", "layers 1 to 1", *EXTRACT, "random:vit-16x1-h2-p4", "--layer", 0)
+plain("layer 0", "--layer is '0'; it must be a block from 1", *EXTRACT, "random:vit-16x1-h2-p4", "--layer", 0)
+plain("layer 9", "layers 1 to 1", *EXTRACT, "random:vit-16x1-h2-p4", "--layer", 9)
 plain("missing weights file", "there is no file", *EXTRACT, "timm:vit_tiny_patch16_224", "--weights", "nowhere.pth")
 plain(
     "device that is not there",

@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from embprobe import console, threads
-from embprobe.errors import EmbprobeError, Interrupted, UserError
-from embprobe.making import make
+from embprobe.errors import EmbprobeError, Interrupted, MissingInput, UserError
+from embprobe.making import make, planned
 from embprobe.options import build
 from embprobe.recipe import Recipe, Step, Value, load_recipe, locate
 from embprobe.running.branches import side_by_side, widest
+from embprobe.running.going import Going
 from embprobe.running.outcome import Outcome, Reached
 from embprobe.stage import Make, Stage
 from embprobe.stages import INGEST
@@ -61,15 +62,42 @@ def run(
     if not loaded.steps:
         raise UserError(f"{loaded.path} has no steps; add some")
     jobs = usual_jobs(loaded, device) if jobs is None else jobs
+    with console.quiet():
+        going = Going(loaded, store, foreseeable(loaded, store, device), jobs)
+    going.begin()
     reached = (
         side_by_side(loaded, store, jobs, device, wait=wait) if jobs > 1 else _in_order(loaded, store, device, wait)
     )
     artefacts = {}
     for step in reached:
         artefacts[step.index] = step.artefact
-        place = f"[{step.index + 1}/{len(loaded.steps)}] {loaded.steps[step.index].label}"
-        console.say(f"{place} {step.artefact.short}, {console.duration(step.seconds)}")
+        going.reached(step)
     return artefacts[len(loaded.steps) - 1]
+
+
+def foreseeable(recipe: Recipe, store: Store, device: str | None = None) -> dict[int, tuple[Stage, Artefact]]:
+    """What each step asks for, before anything is made; without those that can't be told yet.
+
+    Raises UserError where a step can't be made as it is asked for, whatever is made before it.
+    """
+    outcome = Outcome(recipe)
+    asked: dict[int, tuple[Stage, Artefact]] = {}
+    for index, step in enumerate(recipe.steps):
+        if not outcome.ready(index):
+            continue
+        try:
+            foresee = partial(planned, store=store)
+            stage = build(step.cls, outcome.options(index, device), store, foresee, ingest=INGEST)
+            stage = stage.prepare(foresee, download=False)
+            outcome.artefacts[index] = store.open(stage)
+            asked[index] = (stage, outcome.artefacts[index])
+        except MissingInput:
+            continue  # may be there by then
+        except UserError as error:
+            outcome.fail(index, error)
+    if outcome.worst is not None:
+        raise UserError(f"{outcome.said(outcome.worst)}; nothing was made")
+    return asked
 
 
 def usual_jobs(recipe: Recipe, device: str | None) -> int:

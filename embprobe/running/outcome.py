@@ -29,6 +29,7 @@ class Outcome:
     artefacts: dict[int, Artefact] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
     worst: EmbprobeError | None = None
+    errors: dict[str, list[str]] = field(default_factory=dict)  # the labels of the steps that failed so
 
     def ready(self, index: int) -> bool:
         """Whether all that a step needs is made."""
@@ -57,19 +58,31 @@ class Outcome:
         return {index for index, found in uses.items() if all(found)}
 
     def fail(self, index: int, error: EmbprobeError) -> None:
-        """Takes note of a step's error; all but the worst are told at once."""
+        """Takes note of a step's error; all but the worst are told at once, and one that several have once."""
         self.failed.add(index)
-        error.args = (f"{self.recipe.steps[index].label}: {error}",)
-        if self.worst is not None:
-            console.fail(str(self.worst))
-        self.worst = max(self.worst or error, error, key=lambda e: e.exit_code)
+        known = self.errors.setdefault(str(error), [])
+        known.append(self.recipe.steps[index].label)
+        if len(known) > 1:
+            return
+        if self.worst is not None and error.exit_code > self.worst.exit_code:
+            console.fail(self.said(self.worst))
+        elif self.worst is not None:
+            console.fail(self.said(error))
+            return
+        self.worst = error
+
+    def said(self, error: EmbprobeError) -> str:
+        """An error with the steps that it is of."""
+        labels = self.errors[str(error)]
+        more = f" and {len(labels) - 1} more step{'s' * (len(labels) > 2)}" if len(labels) > 1 else ""
+        return f"{labels[0]}{more}: {error}"
 
     def end(self) -> None:
-        """Tells what was left out, and raises the worst error."""
+        """Raises the worst error, which tells how many steps were left out for failures too."""
         left = len(self.recipe.steps) - len(self.artefacts) - len(self.failed)
-        if left:
-            console.say(f"{left} step{'s' * (left > 1)} left out, needing what failed")
         if self.worst is not None:
+            needing = f" ({left} step{'s' * (left > 1)} left out, needing what failed)" if left else ""
+            self.worst.args = (self.said(self.worst) + needing, *self.worst.args[1:])
             raise self.worst
 
 

@@ -8,7 +8,7 @@ from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
-from embprobe.views import Images, blocks
+from embprobe.views import Images, blocks, pixels_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ class Classify(Training):
     flip: bool = option("mirror images at random; not where left and right tell classes apart", True)
     steps: int = option("optimiser steps", 2_000, least=1)
     batch: int = option("images per step", 64, least=1, most=65_536)
-    rate: float = option("peak rate of AdamW", 1e-3, above=0)
+    rate: float = option("learning rate of AdamW at its peak", 1e-3, above=0)
 
     def check(self) -> None:
         images = Images(self.images)
@@ -45,6 +45,10 @@ class Classify(Training):
                 f"ingest {images.short} has {'one class' if images.classes else 'no classes'}, so nothing can be "
                 "classified; judge it with --judges inception, a classifier's weights file or an encoder"
             )
+
+    def work(self) -> float:
+        """Pixels seen."""
+        return super().work() * pixels_in(self.images)
 
     def run(self, out: Artefact) -> None:
         import torch

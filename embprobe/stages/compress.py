@@ -51,7 +51,7 @@ class Compress(Training):
     schedule: Literal["cosine", "plateau"] = option("fall by a cosine, or halve when held-out loss stalls", "cosine")
     steps: int = option("optimiser steps; 0 keeps the start", 20_000, least=0)
     batch: int = option("images per step", 64, least=1, most=65_536)
-    rate: float = option("peak rate of Adam", 5e-4, above=0)
+    rate: float = option("learning rate of Adam at its peak", 5e-4, above=0)
     precision: Literal["f32", "bf16"] = option("of training; latents are always written in f32", "f32")
     forward: int = option("images per forward pass when writing", 256, runtime=True, least=1, most=65_536)
     through: bool = option(

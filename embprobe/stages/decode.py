@@ -9,7 +9,7 @@ from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Array, Artefact, Json
 from embprobe.training.stage import COMPILE, Training
-from embprobe.views import Images, Latents, Learned, blocks, evenly
+from embprobe.views import Images, Latents, Learned, blocks, evenly, pixels_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ class Decode(Training):
     warmup: int = option("steps in which the rate rises", 100, least=0)
     steps: int = option("optimiser steps", 20_000, least=1)
     batch: int = option("images per step", 24, least=1, most=65_536)
-    rate: float = option("peak rate of Adam", 2e-4, above=0)
+    rate: float = option("learning rate of Adam at its peak", 2e-4, above=0)
     compile: bool = option(COMPILE, False, runtime=True)
 
     def resolved(self) -> dict[str, object]:
@@ -84,6 +84,10 @@ class Decode(Training):
                 f"latents {latents.short} have {len(latents)} rows, images {images.short} have "
                 f"{len(images)}; give the --images they were made from, or leave it out"
             )
+
+    def work(self) -> float:
+        """Pixels seen."""
+        return super().work() * pixels_in(Latents(self.latents).images.artefact)
 
     def run(self, out: Artefact) -> None:
         from embprobe.device import device_of

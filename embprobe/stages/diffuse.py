@@ -97,7 +97,7 @@ class Diffuse(Training):
     ema: float = option("decay of the averaged weights; 0 for none", None, least=0, below=1)
     steps: int = option("optimiser steps", 50_000, least=1)
     batch: int = option("images per step", None, least=1, most=65_536)
-    rate: float = option("peak rate of AdamW", None, above=0)
+    rate: float = option("learning rate of AdamW at its peak", None, above=0)
     seed: int = option("seed of initialisation, batches, noise and the subset", 0, least=0)
     compile: bool = option(COMPILE, False, runtime=True)
 

@@ -11,7 +11,7 @@ from embprobe.stages.classify import Classify
 from embprobe.stages.features import JUDGES, judge_name
 from embprobe.stages.measure import Measure
 from embprobe.store import Artefact, Json
-from embprobe.views import HELD_OUT, split_of
+from embprobe.views import HELD_OUT, held_in, split_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class Evaluate(Stage):
 
     def work(self) -> float:
         """Images compared."""
-        return float(self.samples.metrics.get("count") or 0) if self.samples.complete else 0.0
+        return float(held_in(self.samples))
 
     def run(self, out: Artefact) -> None:
         *judged, without = self.measured

@@ -9,7 +9,7 @@ from embprobe.encoders import layers, names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
-from embprobe.views import Images
+from embprobe.views import Images, held_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +140,7 @@ class Extract(Stage):
 
     def work(self) -> float:
         """Images to embed."""
-        return float(self.images.metrics["count"]) if self.images.complete else 0.0
+        return float(held_in(self.images))
 
     def run(self, out: Artefact) -> None:
         import torch

@@ -9,7 +9,7 @@ from embprobe.encoders import names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
 from embprobe.store import Artefact, Json
-from embprobe.views import HELD_OUT, split_of
+from embprobe.views import HELD_OUT, held_in, split_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ class Featurize(Stage):
 
     def work(self) -> float:
         """Images to look at."""
-        return float(self.images.metrics.get("count") or 0) if self.images.complete else 0.0
+        return float(held_in(self.images))
 
     def run(self, out: Artefact) -> None:
         from embprobe.device import device_of

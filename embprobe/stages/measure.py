@@ -10,7 +10,7 @@ from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, option
 from embprobe.stages.features import JUDGES, Featurize, is_encoder, judge_name
 from embprobe.store import Artefact, Json
-from embprobe.views import HELD_OUT, Features, Images, Samples, image_size, split_of
+from embprobe.views import HELD_OUT, Features, Images, Samples, held_in, image_size, split_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +98,7 @@ class Measure(Stage):
 
     def work(self) -> float:
         """Images compared."""
-        return float(self.samples.metrics.get("count") or 0) if self.samples.complete else 0.0
+        return float(held_in(self.samples))
 
     def run(self, out: Artefact) -> None:
         for name, compute in (("figures.json", self.figures), ("copies.json", self.copies)):

@@ -9,7 +9,7 @@ from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
-from embprobe.views import Images
+from embprobe.views import Images, pixels_in
 
 if TYPE_CHECKING:
     from embprobe.nn.vit import ViTConfig
@@ -34,7 +34,7 @@ class Pretrain(Training):
     weights: Path | None = option("weights to start from; with --steps 0 they become the encoder as they are", None)
     steps: int = option("optimiser steps; 0 leaves the encoder untrained", 20_000, least=0)
     batch: int = option("images per step", 128, least=1, most=65_536)
-    rate: float = option("peak rate of AdamW, times batch / 256", 1e-3, above=0)
+    rate: float = option("learning rate of AdamW at its peak, times batch / 256", 1e-3, above=0)
     warmup: float = option("share of the steps in which the rate rises", 0.05, least=0, most=1)
     seed: int = option("seed of initialisation, masks, crops and batches", 0, least=0)
 
@@ -46,6 +46,10 @@ class Pretrain(Training):
         if self.encoder is None and any(side % self.patch for side in images.size):
             size = "×".join(str(side) for side in dict.fromkeys(images.size))
             raise UserError(f"--patch {self.patch} does not divide the image size {size}; choose one that does")
+
+    def work(self) -> float:
+        """Pixels seen."""
+        return super().work() * pixels_in(self.images)
 
     def run(self, out: Artefact) -> None:
         import torch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from embprobe.errors import UserError
 from embprobe.stage import Stage, option
 from embprobe.store import Artefact, Json
-from embprobe.views import HELD_OUT, Embeddings, split_of
+from embprobe.views import HELD_OUT, Embeddings, held_in, split_of
 
 if TYPE_CHECKING:
     from embprobe.evaluation.readers import ProbeRows
@@ -49,7 +49,7 @@ class Probe(Stage):
 
     def work(self) -> float:
         """Images to read."""
-        return float(self.embeddings.metrics["count"]) if self.embeddings.complete else 0.0
+        return float(held_in(self.embeddings))
 
     def run(self, out: Artefact) -> None:
         if not out.has("probe.json"):

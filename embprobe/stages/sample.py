@@ -55,7 +55,7 @@ class Sample(Stage):
     forward: int | None = option(
         "samples per forward pass; else 1024 on a GPU, 128 on a CPU", None, runtime=True, least=1, most=65_536
     )
-    png: Path | None = option("also write the images as PNG files into this folder", None, runtime=True)
+    png: Path | None = option("also write the images as PNG files into this folder", None, runtime=True, path="folder")
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
     deterministic: bool = option(DETERMINISTIC, True, runtime=True)
 

@@ -98,6 +98,12 @@ def metadata_of(name: str) -> str:
     return f"{GROUP}/{name}/zarr.json"
 
 
+def array_names(folder: Folder) -> list[str]:
+    """The arrays that were begun in a folder."""
+    parts = [name.split("/") for name in folder.sums]
+    return sorted(p[1] for p in parts if len(p) == 3 and p[0] == GROUP and p[2] == "zarr.json")
+
+
 def description(meta: Json, path: Path) -> dict[str, Json]:
     """The description of an array, which has all that it must. Raises DamagedError."""
     try:

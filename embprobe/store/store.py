@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from embprobe import console
-from embprobe.errors import DamagedError, UserError, did_you_mean
+from embprobe.errors import DamagedError, MissingInput, UserError, did_you_mean
 from embprobe.store import disk, places, trust
 from embprobe.store.artefact import SPEC, Artefact, Question
 from embprobe.store.hashes import fingerprint
@@ -119,14 +119,29 @@ class Store:
         fitting = inside or [a for a in self.artefacts() if a.stage in made_by and a.complete and _goes_with(a, known)]
         dashed = option.replace("_", "-")
         if not fitting:
-            raise UserError(
+            raise MissingInput(
                 f"--{dashed} is missing and nothing in {self.root} fits; make one with `embprobe {made_by[0]}`"
             )
         if len(fitting) > 1:
-            listed = ", ".join(f"{a.stage} {a.short}" for a in fitting)
-            raise UserError(f"--{dashed} is missing and {len(fitting)} artefacts fit ({listed}); name one")
+            listed = ", ".join(self.told_apart(fitting))
+            raise MissingInput(f"--{dashed} is missing and {len(fitting)} artefacts fit ({listed}); name one")
         console.say(f"--{dashed} {fitting[0].short} ({'in the lineage' if inside else 'the only one that fits'})")
         return fitting[0]
+
+    def told_apart(self, artefacts: list[Artefact]) -> list[str]:
+        """Each by its alias, or its first digits and what it was asked otherwise than the others."""
+        aliases = {artefact: name for name, artefact in reversed(self.names())}
+        specs = [{k: v for k, v in a.options.items() if k not in a.inputs} for a in artefacts]
+        differ = [k for k in specs[0] if len({repr(spec.get(k)) for spec in specs}) > 1]
+        said = []
+        for artefact, spec in zip(artefacts, specs, strict=True):
+            options = [f"{k} {Path(str(spec.get(k))).name}" for k in differ[:2]]
+            options += [f"{k} {aliases[a]}" for k, a in artefact.inputs.items() if a in aliases][:1]
+            known = aliases.get(artefact)
+            said.append(
+                known or " ".join([artefact.stage, artefact.short, *([f"with {', '.join(options)}"] * bool(options))])
+            )
+        return said
 
     def names(self) -> list[tuple[str, Artefact]]:
         """Aliases and what they name, whether it is there or not."""

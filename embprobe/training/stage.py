@@ -24,7 +24,7 @@ class Training(Stage):
 
     steps: int = option("optimiser steps", 20_000, least=1)
     batch: int = option("images per step", 64, least=1)
-    rate: float = option("peak rate of the optimiser", 1e-3, above=0)
+    rate: float = option("learning rate at its peak", 1e-3, above=0)
     seed: int = option("seed of initialisation, batches and noise", 0, least=0)
     precision: Literal["f32", "bf16"] = option("of the forward and backward pass", "f32")
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
@@ -36,7 +36,7 @@ class Training(Stage):
     )
 
     profile: Path | None = option(
-        "write a trace of some steps into this folder, and say where the time goes", None, runtime=True
+        "write a trace of some steps into this folder, and say where the time goes", None, runtime=True, path="folder"
     )
 
     def work(self) -> float:

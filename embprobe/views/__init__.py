@@ -6,7 +6,7 @@ from embprobe.views.images import HELD_OUT, Images, split_of
 from embprobe.views.latents import Embeddings, Latents, Learned, Scale
 from embprobe.views.milestones import log_spaced, step_at
 from embprobe.views.samples import Decoder, Denoiser, Samples
-from embprobe.views.view import View, blocks, by_chunk, evenly, image_size, seeded_subset
+from embprobe.views.view import View, blocks, by_chunk, evenly, held_in, image_size, pixels_in, seeded_subset
 
 __all__ = [
     "HELD_OUT",
@@ -25,8 +25,10 @@ __all__ = [
     "blocks",
     "by_chunk",
     "evenly",
+    "held_in",
     "image_size",
     "log_spaced",
+    "pixels_in",
     "seeded_subset",
     "split_of",
     "step_at",

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from embprobe.errors import DamagedError, UserError
+from embprobe.stage import Stage
 from embprobe.store import Artefact, Rows
 
 if TYPE_CHECKING:
@@ -79,6 +80,27 @@ def by_chunk(array: Rows, rows: "np.ndarray", limit: int | None = None) -> "Iter
     for start, stop in pairwise(borders):
         if stop > start:
             yield from blocks(rows[start:stop], limit or int(stop - start))
+
+
+def held_in(artefact: Artefact) -> int:
+    """How many images an artefact is of, or will be once it is made; 0 when unknown."""
+    if artefact.complete:
+        return int(artefact.metrics.get("count") or 0)
+    question = artefact.question
+    if not isinstance(question, Stage):
+        return 0
+    if artefact.stage in ("ingest", "sample"):
+        return int(question.work() if artefact.stage == "ingest" else question.options()["count"])
+    return next((held_in(a) for a in question.inputs().values()), 0)
+
+
+def pixels_in(artefact: Artefact) -> int:
+    """How many pixels each image of a data set has, or will have once it is made; 1 when unknown."""
+    if artefact.complete:
+        height, width = image_size(artefact)
+        return height * width
+    shape = getattr(artefact.question, "shape", None)
+    return int(shape()[0] * shape()[1]) if shape else 1
 
 
 def image_size(artefact: Artefact) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -11,6 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embprobe import signals
+from embprobe.console.words import CONTROL, aligned_lines, folded_lines, one_line
+from embprobe.console.words import duration as duration
+from embprobe.console.words import size as size
+from embprobe.console.words import visible as visible
 from embprobe.errors import MachineError, UserError
 
 if TYPE_CHECKING:
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 10.0  # between progress lines when stderr is no terminal
 RELAY_SECONDS = 0.25  # between the states of a bar that a worker tells
 LONGEST = 4000  # characters of an error; a wrong value may be a whole file
-# What a terminal obeys or shows as something else: C0 but the newline, DEL, C1, line separators, bidi, lone surrogates.
-CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Tell = Callable[[dict[str, Any]], None]  # Any: JSON
 
@@ -57,6 +58,17 @@ def relay(tell: Tell) -> None:
     _tell = tell
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Says nothing while the block runs: what it finds out is said again when it is done in earnest."""
+    global _tell
+    before, _tell = _tell, lambda _: None
+    try:
+        yield
+    finally:
+        _tell = before
+
+
 def result(text: str) -> None:
     """Prints to stdout: what the command was asked for."""
     result_path(visible(text))
@@ -76,16 +88,6 @@ def result_json(value: Any) -> None:  # Any: whatever JSON can hold
     """Prints JSON to stdout."""
     text = json.dumps(value, ensure_ascii=False, indent=1, default=str)
     result(CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
-
-
-def visible(text: str) -> str:
-    """Text with what a terminal would obey spelled out, as \\x1b; newlines stay."""
-    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-def one_line(text: str) -> str:
-    """The same with newlines spelled out too."""
-    return visible(text).replace("\n", "\\n")
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -125,18 +127,24 @@ def trace(error: Exception) -> None:
 # ---- tables
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
-    """Columns as wide as their longest cell, numbers to the right; rules and bold headers on a terminal."""
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False, wrapping: Sequence[str] = ()
+) -> None:
+    """Columns as wide as their longest cell, numbers to the right; rules and bold headers on a terminal.
+
+    Where a terminal is too narrow, columns named in `wrapping` stand below each row; if none is named, cells are folded.
+    """
     headers, rows = [one_line(header) for header in headers], [[one_line(str(cell)) for cell in row] for row in rows]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(headers))]
     stream = sys.stderr if to_stderr else _result or sys.stdout
+    lines = aligned_lines(headers, rows, right)
     if stream.isatty():
-        _rich_table(headers, rows, right, stream)
-        return
-    widths = [max(len(str(c)) for c in column) for column in zip(headers, *rows, strict=True)]
-    for row in (headers, *rows):
-        cells = [str(c).rjust(w) if r else str(c).ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
-        line = "  ".join(cells).rstrip()
+        width = os.get_terminal_size(stream.fileno()).columns or 80
+        if not wrapping or max(map(len, lines)) + len(headers) <= width:
+            _rich_table(headers, rows, right, stream)
+            return
+        lines = folded_lines(headers, rows, right, wrapping, width)
+    for line in lines:
         say(line) if to_stderr else result(line)
 
 
@@ -156,26 +164,6 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Se
 
 def _is_number(cell: str) -> bool:
     return str(cell).strip()[:1] in "-+0123456789–" or str(cell) == ""
-
-
-# ---- numbers in words
-
-
-def size(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """A span of time for people."""
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 # ---- progress
