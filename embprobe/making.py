@@ -165,7 +165,9 @@ def _work(stage: Stage, out: Artefact) -> None:
 
 def conditions(stage: Stage) -> dict[str, Json]:
     """What rounding depends on beside the question: machine, device, threads, library and the runtime options."""
-    names = (n for n in RUNTIME if n not in ("device", "threads", "png", "profile") and hasattr(stage, n))
+    names = (
+        n for n in RUNTIME if n not in ("device", "threads", "png", "profile", "tensorboard") and hasattr(stage, n)
+    )
     known: dict[str, Json] = {"machine": platform.machine(), "torch": versions()["torch"]}
     known |= {name: str(getattr(stage, name)) for name in names}
     if hasattr(stage, "device"):

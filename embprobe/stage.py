@@ -19,17 +19,8 @@ FIELDS = "__dataclass_fields__"
 MOST = 10**15  # of any number: beyond, a float can't tell it from its neighbours, and a generator takes it for no seed
 MOST_FILE = 1 << 36  # bytes of a file that is read whole
 RUNTIME = (
-    "device",
-    "deterministic",
-    "program",
-    "compile",
-    "profile",
-    "threads",
-    "forward",
-    "png",
-    "later",
-    "through",
-    "resident",
+    *("device", "deterministic", "program", "compile", "profile", "tensorboard", "threads", "forward", "png", "later"),
+    *("through", "resident"),
 )  # all options that may stay out of a fingerprint
 DETERMINISTIC = (
     "on a GPU: only operations that give the same bits every time, so that what is continued equals what was not"

@@ -17,6 +17,7 @@ from embprobe.device import is_cuda, mix
 from embprobe.errors import MachineError
 from embprobe.store import CHECKPOINTS, Artefact, Json
 from embprobe.training import checkpoints
+from embprobe.training.board import Board
 from embprobe.training.checkpoints import Plateau, Saver, State
 from embprobe.training.profile import Profile
 from embprobe.training.program import Program, Recorded, record, rehearse
@@ -46,6 +47,7 @@ class Fit:
     program: Literal["auto", "graph", "eager"] = "auto"  # a step as one CUDA graph, or operation by operation
     compiled: bool = False
     profile: Path | None = None  # folder of a trace
+    tensorboard: Path | None = None  # folder of events
 
 
 def warmup_cosine(warmup: int, steps: int, floor: float = 0.0) -> Callable[[int], float]:
@@ -70,6 +72,7 @@ class Loop:
 
     def __init__(self, task: Task, config: Fit, out: Artefact) -> None:
         self.config, self.out = config, out
+        self.board: Board | None = None
         self.task = task.to(config.device)
         optimisers = task.optimisers()
         ema = EMA(task.network, config.ema) if config.ema is not None else None
@@ -156,6 +159,8 @@ class Loop:
         self.task.scalars |= self.task.statistics()
         values = {k: float(v) for k, v in self.task.scalars.items()}
         self.out.log.add(step=self.step, images=self.step * self.config.images_per_step, **values)
+        if self.board is not None:
+            self.board.row(self.step, values)
         return values
 
     def load(self) -> None:
@@ -197,7 +202,12 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
         return
     loop.load()
     task.train()
-    _train(loop, batches)
+    loop.board = Board(config.tensorboard, out, loop.step) if config.tensorboard else None
+    try:
+        _train(loop, batches)
+    finally:
+        if loop.board is not None:
+            loop.board.close()
     weights = {k: v.detach().clone() for k, v in loop.weights().items()}
     out.write_weights(weights)
     out.folder.clear(CHECKPOINTS)

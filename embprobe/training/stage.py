@@ -39,6 +39,20 @@ class Training(Stage):
         "write a trace of some steps into this folder, and say where the time goes", None, runtime=True, path="folder"
     )
 
+    tensorboard: Path | None = option(
+        "also write scalars as they come, and grids of images, below this folder for TensorBoard",
+        None,
+        runtime=True,
+        path="folder",
+    )
+
+    def export(self, out: Artefact) -> None:
+        """What TensorBoard is to show, whole, also of a training that was finished before."""
+        if self.tensorboard is not None:
+            from embprobe.training.board import show_whole
+
+            show_whole(self.tensorboard, out)
+
     def work(self) -> float:
         """Images seen."""
         return float(self.steps * self.batch)
@@ -77,6 +91,7 @@ class Training(Stage):
             program=self.program,
             compiled=getattr(self, "compile", False),
             profile=self.profile,
+            tensorboard=self.tensorboard,
             precision=self.precision,
             rate=rate,
             clip=clip,
