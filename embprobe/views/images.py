@@ -88,7 +88,7 @@ class Images(View):
 
     @cached_property
     def classes(self) -> list[str]:
-        """Names of the classes, sorted; empty for an unlabelled set."""
+        """Names of the classes, by id: in the order of what the source calls them; empty for an unlabelled set."""
         return list(self.artefact.read_json("classes.json", list)) if self.artefact.has("classes.json") else []
 
     @property
