@@ -14,8 +14,9 @@ import typer
 
 from embprobe import __version__, console, signals
 from embprobe.errors import UserError
-from embprobe.inspection import listing, plans, upkeep
+from embprobe.inspection import listing, pictures, plans, upkeep
 from embprobe.options import build
+from embprobe.running import comparing
 from embprobe.stage import Stage, described, fields_of
 from embprobe.stages import INGEST, STAGES
 from embprobe.store import Artefact, Store
@@ -44,7 +45,6 @@ JobsOption = Annotated[
     ),
 ]
 DEFAULT_STORE = Path("embstore")
-MOST_JOBS = 256
 
 
 # ---- stages
@@ -71,11 +71,12 @@ def _parameter(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:
             field.name, inspect.Parameter.KEYWORD_ONLY, default=argument, annotation=list[str] | None
         )
     option = typer.Option(None, *words, help=help, metavar=None if hint is bool else _metavar(hint), show_default=False)
-    annotation = bool | None if hint is bool else str | None
+    one_by_one = hint == tuple[str, ...] and field.metadata["path"]  # a path may hold a comma
+    annotation = list[str] | None if one_by_one else bool | None if hint is bool else str | None
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
 
 
-def _command(cls: type[Stage]) -> Callable[..., None]:
+def _command(cls: type[Stage], answer: Callable[[Stage, Store, bool], Artefact] | None = None) -> Callable[..., None]:
     hints = typing.get_type_hints(cls)
     own = [_parameter(f, hints[f.name]) for f in fields_of(cls) if not f.metadata["derived"]]
 
@@ -89,7 +90,7 @@ def _command(cls: type[Stage]) -> Callable[..., None]:
 
         maker = partial(make, store=place, wait=not no_wait)
         stage = build(cls, {k: v for k, v in given.items() if v is not None}, place, maker, ingest=INGEST)
-        _print_made(maker(stage), place, name, json)
+        _print_made(answer(stage, place, not no_wait) if answer else maker(stage), place, name, json)
 
     extra = [
         inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STORE, annotation=StoreOption),
@@ -125,6 +126,15 @@ for _name, _cls in STAGES.items():
 # ---- recipes
 
 
+def _compare(asked: Stage, store: Store, wait: bool) -> Artefact:
+    report = comparing.compare(**asked.given(), store=store, wait=wait)  # type: ignore[attr-defined]
+    listing.show_tables(report)
+    return report
+
+
+app.command("compare")(_command(comparing.Comparison, _compare))
+
+
 @app.command("run")
 def run_recipe(
     recipe: Annotated[str, typer.Argument(help="a YAML file, or the name of a recipe that ships with embprobe")],
@@ -140,23 +150,14 @@ def run_recipe(
     console.guard_stdout()
     signals.install()
     from embprobe.recipe import assigned
-    from embprobe.running import run
+    from embprobe.running import jobs_of, run
 
     place = Store(store)
     if name is not None:
         place.check_name(name)
-    last = run(recipe, place, assigned(sets or []), device=device, jobs=_jobs(jobs), wait=not no_wait)
+    last = run(recipe, place, assigned(sets or []), device=device, jobs=jobs_of(jobs), wait=not no_wait)
     listing.show_tables(last)
     _print_made(last, place, name, json)
-
-
-def _jobs(word: str) -> int | None:
-    """A number of jobs; None for `auto`. Raises UserError."""
-    if word == "auto":
-        return None
-    if not (word.isdecimal() and 1 <= int(word[:6]) <= MOST_JOBS):
-        raise UserError(f"--jobs is {word!r}; give a number from 1 to {MOST_JOBS}, or auto")
-    return int(word)
 
 
 @app.command()
@@ -212,11 +213,14 @@ def list_(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
 @app.command()
 def show(
     artefact: Annotated[str, typer.Argument(help="a name, fingerprint prefix or path")],
+    png: Annotated[Path | None, typer.Option(metavar="FOLDER", help="draw a data set there, as contact.png")] = None,
     store: StoreOption = DEFAULT_STORE,
     json: JsonOption = False,
 ) -> None:
     """Tell everything about an artefact: what it answers, from what, what it holds and measured."""
     console.guard_stdout()
+    if png is not None:
+        pictures.write_pictures(Store(store)[artefact], png)
     listing.show_artefact(Store(store)[artefact], json)
 
 
