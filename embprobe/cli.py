@@ -70,8 +70,9 @@ def _parameter(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:
         return inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=argument, annotation=list[str] | None
         )
-    option = typer.Option(None, *words, help=help, metavar=None if hint is bool else _metavar(hint), show_default=False)
     one_by_one = hint == tuple[str, ...] and field.metadata["path"]  # a path may hold a comma
+    metavar = "NAME=PATH" if one_by_one else None if hint is bool else _metavar(hint)
+    option = typer.Option(None, *words, help=help, metavar=metavar, show_default=False)
     annotation = list[str] | None if one_by_one else bool | None if hint is bool else str | None
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,38 +41,36 @@ def damage() -> tuple[type[Exception], ...]:
             NotImplementedError, RecursionError)  # fmt: skip
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
-    """One line about a file that pyarrow can't read."""
-    with path.open("rb") as file:
-        if file.read(len(POINTER)) == POINTER:
-            return UserError(f"{path} is a pointer of Git LFS, not the file; `git lfs pull` fetches it")
-    told = " ".join(str(error).split())[:200]
-    return UserError(f"cannot read {path} ({told}); give a whole Parquet or Arrow file")
-
-
-def schema_of(path: Path) -> "pa.Schema":
-    """The columns of a file. Raises UserError for a damaged one, and one whose numbers no file of images has."""
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raises UserError, in one line, where pyarrow can't read a file."""
     failures = damage()
     checked_file(path)
     try:
-        if path.suffix.lower() != ".parquet":
-            return _stream(path).schema
-        file = _parquet(path)
-        _check_groups(file, path)
-        return file.schema_arrow
+        yield
     except failures as error:
-        raise unreadable(path, error) from None
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise UserError(f"{path} is a pointer of Git LFS, not the file; `git lfs pull` fetches it") from None
+        told = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot read {path} ({told}); give a whole Parquet or Arrow file") from None
+
+
+def schema_of(path: Path) -> "pa.Schema":
+    """The columns of a file. Raises ValueError for one whose numbers no file of images has."""
+    if path.suffix.lower() != ".parquet":
+        return _stream(path).schema
+    file = _parquet(path)
+    _check_groups(file, path)
+    return file.schema_arrow
 
 
 def read_batches(path: Path, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
     """All rows of some columns, from the first on; no column at all still tells how many rows there are."""
-    try:
-        if path.suffix.lower() == ".parquet":
-            yield from (batch for _, batch in parquet_batches(path, columns, 0, LISTED))
-        else:
-            yield from (batch for _, batch in arrow_batches(path, columns))
-    except damage() as error:
-        raise unreadable(path, error) from None
+    if path.suffix.lower() == ".parquet":
+        yield from (batch for _, batch in parquet_batches(path, columns, 0, LISTED))
+    else:
+        yield from (batch for _, batch in arrow_batches(path, columns))
 
 
 def parquet_batches(

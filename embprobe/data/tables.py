@@ -1,6 +1,7 @@
 """Parquet and Arrow files with image bytes, as Hugging Face `datasets` writes them: rows → items."""
 
 import io
+import itertools
 import json
 import re
 import unicodedata
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from embprobe.data.batches import Pictures, read_batches, schema_of
+from embprobe.data.batches import Pictures, read_batches, readable, schema_of
 from embprobe.data.decode import MAX_BYTES
 from embprobe.data.listing import Item, Source, checked_file
 from embprobe.data.names import SPLIT_NAMES, first_repeated
@@ -110,10 +111,10 @@ def list_tables(files: Sequence[tuple[Path, str | None]], name: str, beside: Seq
     rows: list[Listed] = []
     pictures = Pictures()
     for file, split in sorted(files, key=lambda f: (f[1] or "", str(f[0]))):
-        for row in list_rows(file, split, pictures):
-            rows.append(row)
-            if len(rows) > MOST_ROWS:
-                raise UserError(f"{name} holds more than {MOST_ROWS:,} rows; give a part of it")
+        with readable(file):
+            rows += itertools.islice(list_rows(file, split, pictures), MOST_ROWS + 1 - len(rows))
+        if len(rows) > MOST_ROWS:
+            raise UserError(f"{name} holds more than {MOST_ROWS:,} rows; give a part of it")
     items = [Item(key, *told) for key, (_, *told) in zip(keys_of(rows), rows, strict=True)]
     return Source("table", name, items, [*(file for file, _ in files), *beside], described=True)
 
@@ -140,7 +141,7 @@ def keys_of(rows: Sequence[Listed]) -> list[str]:
 
 
 def list_rows(file: Path, split: str | None, pictures: Pictures) -> Iterator[Listed]:
-    """Key, how to open, most bytes, label, caption and split of each row. Raises UserError for a damaged file."""
+    """Key, how to open, most bytes, label, caption and split of each row."""
     schema = schema_of(file)
     columns = columns_of(schema, file)
     wanted = [name for name in (columns.label, columns.caption, columns.split, columns.key) if name]
@@ -205,7 +206,7 @@ def columns_of(schema: "pa.Schema", file: Path) -> Columns:
         )
     features, words = features_in(schema), [n for n, kind in kinds.items() if is_text(kind)]
     named = {
-        n: f["names"]
+        n: f.get("names")
         for n, f in features.items()
         if isinstance(f, dict) and f.get("_type") == "ClassLabel" and n in kinds
     }

@@ -31,9 +31,7 @@ class Comparison(Stage):
     size. It is `ingest`, `evaluate` and `report` in one; asked again it costs nothing, and its last line is the report.
     """
 
-    samples: tuple[str, ...] = option(
-        "NAME=PATH, the images and what their row is called; once for each set", (), path=True
-    )
+    samples: tuple[str, ...] = option("what a row is called, and its images; once for each set", (), path=True)
     reference: str = option(
         "the real images: a data set, or a folder, zip, .npz or .parquet to ingest first", path=True
     )
