@@ -133,7 +133,7 @@ def _compare(asked: Stage, store: Store, wait: bool) -> Artefact:
     return report
 
 
-app.command("compare")(_command(comparing.Comparison, _compare))
+app.command("compare")(_command(comparing.Compare, _compare))
 
 
 @app.command("run")

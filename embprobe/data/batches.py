@@ -35,7 +35,7 @@ def arrow() -> Any:  # Any: a module that need not be installed
     return pyarrow
 
 
-def damage() -> tuple[type[Exception], ...]:
+def arrow_damage() -> tuple[type[Exception], ...]:
     """What pyarrow raises on damaged input."""
     return (arrow().ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError,
             NotImplementedError, RecursionError)  # fmt: skip
@@ -44,7 +44,7 @@ def damage() -> tuple[type[Exception], ...]:
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Raises UserError, in one line, where pyarrow can't read a file."""
-    failures = damage()
+    failures = arrow_damage()
     checked_file(path)
     try:
         yield
@@ -124,7 +124,7 @@ class Pictures:
             forward = self.open.pop(path, None) or Forward(path, column)
             try:
                 value = forward.row(row)
-            except damage() as error:
+            except arrow_damage() as error:
                 raise ValueError(" ".join(str(error).split())[:200]) from None
             self.open[path] = forward  # the last one used comes last
             if len(self.open) > OPEN:
@@ -144,7 +144,7 @@ class Forward:
         self.ahead: Iterator[tuple[int, pa.RecordBatch]] = iter(())
 
     def row(self, row: int) -> Any:  # Any: what the column holds
-        """Raises what `damage` lists."""
+        """Raises what `arrow_damage` lists."""
         if not self.held or row < self.held[0][0]:
             self.held, self.ahead = [], self._from(row)
         while not self.held or row >= self.held[-1][0] + self.held[-1][1].num_rows:

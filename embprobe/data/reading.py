@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from embprobe import console, signals
+from embprobe.data import sources
 from embprobe.data.catalogue import Catalogue
 from embprobe.data.decode import BadImage, Decoded
 from embprobe.data.listing import Item
-from embprobe.data.sources import read_image
 from embprobe.errors import UserError
 from embprobe.store import Array, Artefact, Json
 
@@ -30,7 +30,7 @@ class ImageReader:
 
     def decoded(self, items: Sequence[Item]) -> list[Decoded | BadImage]:
         """What decoding gives, in order."""
-        return list(self.pool.map(partial(read_image, size=self.size, shape=self.shape), items))
+        return list(self.pool.map(partial(sources.read_image, size=self.size, shape=self.shape), items))
 
     def whole(self, items: Sequence[Item]) -> list[Decoded]:
         """Decoded images; a bad one stops the run with its name, and how many more there are beside it."""

@@ -10,7 +10,7 @@ SHOWN = 8  # classes, and reasons, that a line names
 MOST_KEPT = 5  # reasons for skipping that a manifest repeats; bad.jsonl has them all
 
 
-def facts_of(rows: Catalogue, names: Sequence[str], skipped: Sequence[Json]) -> dict[str, Json]:
+def set_facts(rows: Catalogue, names: Sequence[str], skipped: Sequence[Json]) -> dict[str, Json]:
     """Images, splits and what told them, images a class under its name, captions, and what was skipped and why."""
     splits = rows.split_counts()
     facts: dict[str, Json] = {"count": len(rows.splits), "splits": splits, "split_rule": rows.split_rule}
@@ -34,7 +34,7 @@ def lines_of(facts: Mapping[str, Json], name: str) -> list[str]:
         unnamed = f"; {facts['unnamed']} have no other name and keep their own" if facts.get("unnamed") else ""
         named = facts["class_counts"]
         lines.append(
-            f"  {counted(len(named), 'class', 'es')}{told_by(facts.get('labels_from'))}: {listed(named)}{unnamed}"
+            f"  {counted(len(named), 'class', 'es')}{told_by(facts.get('labels_from'))}: {_listed(named)}{unnamed}"
         )
     else:
         lines.append("  no classes: nothing tells any (folders, --label-regex or a column `label` would)")
@@ -60,7 +60,7 @@ def told_by(what: Json) -> str:
     return f", from {what}" if what else ""
 
 
-def listed(counts: Mapping[str, int]) -> str:
+def _listed(counts: Mapping[str, int]) -> str:
     """The first classes with their images, and how many more there are."""
     shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:SHOWN])
     return shown + (f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else "")

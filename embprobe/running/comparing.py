@@ -24,7 +24,7 @@ Asked = Ingest | Artefact
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Stage):
+class Compare(Stage):
     """Measure images made elsewhere against real ones: judges, figures beside their floors, copies, and one page.
 
     Samples are folders, zips, .npz files (`arr_0`, as guided-diffusion saves them) or artefacts, taken at the reference's
@@ -82,11 +82,11 @@ def compare(
     check_distinct({**asked, "the reference": real}, store)
 
     def evaluation(chosen: Artefact) -> Stage:
-        given = {"samples": chosen, "reference": opened(real, store), "device": device, **options}
+        given = {"samples": chosen, "reference": artefact_of(real, store), "device": device, **options}
         return build(Evaluate, given, store, maker, ingest=Ingest)
 
     for each in asked.values():
-        evaluation(opened(each, store))  # what is wrong with the options is told now
+        evaluation(artefact_of(each, store))  # what is wrong with the options is told now
     real = maker(real) if isinstance(real, Ingest) else real
     made = []
     for number, (name, each) in enumerate(asked.items(), 1):
@@ -192,7 +192,7 @@ def at_size(source: str, real: Asked, device: str) -> Ingest:
     return Ingest(source=source, size=height, device=device)
 
 
-def opened(asked: Asked, store: Store) -> Artefact:
+def artefact_of(asked: Asked, store: Store) -> Artefact:
     """The artefact, made or not; lists the source."""
     return asked if isinstance(asked, Artefact) else store.open(asked)
 
@@ -201,7 +201,7 @@ def check_distinct(asked: Mapping[str, Asked], store: Store) -> None:
     """Raises UserError where two sets are the same images."""
     first: dict[Artefact, str] = {}
     for name, each in asked.items():
-        artefact = opened(each, store)
+        artefact = artefact_of(each, store)
         if artefact in first:
             raise UserError(f"{first[artefact]} and {name} are the same images; leave one out")
         first[artefact] = name

@@ -182,7 +182,7 @@ def draw(stage: Ingest, out: Artefact) -> None:
     from embprobe.data.duplicates import Marks, list_duplicates
     from embprobe.data.planted import FACTORS, factors_json, planted_factors, scenes, varying
     from embprobe.data.split import seeded_split, split_codes
-    from embprobe.data.summary import facts_of
+    from embprobe.data.summary import set_facts
 
     factors = planted_factors(stage.seed, stage.count, stage.vary)
     classes = FACTORS[0].values
@@ -203,7 +203,7 @@ def draw(stage: Ingest, out: Artefact) -> None:
     fill([images], lambda rows: None, images_of, batch=BATCH, label="drawing")
     list_duplicates(out, images, marks, keys, splits)
     rows = Catalogue([], splits, rule, [classes[kind] for kind in ids], classes, "the scenes")
-    facts = {"size": stage.size, **facts_of(rows, classes, [])}
+    facts = {"size": stage.size, **set_facts(rows, classes, [])}
     tell(out, PLANTED, facts, bad=[], source={"kind": PLANTED, "files": 0})
 
 
@@ -213,7 +213,7 @@ def store_files(stage: Ingest, out: Artefact) -> None:
     from embprobe.data.duplicates import Marks, list_duplicates
     from embprobe.data.reading import image_reader, upscaled
     from embprobe.data.split import split_codes
-    from embprobe.data.summary import facts_of
+    from embprobe.data.summary import set_facts
 
     source, rows, names = stage.listing, stage.rows, stage.called()
     reading = image_reader(stage.source, stage.size, source.shape, skip_bad=stage.skip_bad, threads=stage.threads)
@@ -228,7 +228,7 @@ def store_files(stage: Ingest, out: Artefact) -> None:
         images, sizes = write_images(stage, reader, rows.items, out, marks)
     list_duplicates(out, images, marks, keys, rows.splits)
     height, width, _ = stage.shape()
-    facts: dict[str, Json] = {"size": height if height == width else [height, width], **facts_of(rows, names, bad)}
+    facts: dict[str, Json] = {"size": height if height == width else [height, width], **set_facts(rows, names, bad)}
     if stage.class_names:
         facts["unnamed"] = sum(name not in stage.names for name in rows.classes)
     of_files = source.shape is None
