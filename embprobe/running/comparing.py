@@ -126,7 +126,7 @@ def name_of(word: str) -> tuple[str, str]:
     """`NAME=PATH` as both; a path alone is called by its stem, one that holds `=` and is there too."""
     name, equals, path = word.partition("=")
     if equals and not Path(word).exists():
-        return name.strip(), path
+        return name, path
     return word_of(word), word
 
 
