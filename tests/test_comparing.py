@@ -90,6 +90,18 @@ def test_classes_of_the_reference_are_measured_each(real: Path, tmp_path: Path, 
     assert judged["per_class"]["cat"]["count"] == 9
 
 
+def test_classes_that_were_given_names_are_found_by_their_own_in_the_samples(tmp_path: Path, place: Store) -> None:
+    wnids = ["n01440764", "n02102040"]
+    real = tiny.class_folder(tmp_path / "real", wnids, 20)
+    faces = embprobe.make(Ingest(source=str(real), size=16, class_names="imagenet"), place)
+    for label, name in enumerate(wnids):
+        for index in range(9):
+            tiny.picture(tmp_path / "gen" / name / f"{index}.png", 900 + 50 * label + index)
+    report = compare([str(tmp_path / "gen")], faces, place, **HOW)
+    judged = report.inputs["artefacts.0"].read_json("metrics.json")["judges"][0]
+    assert judged["per_class"]["tench"]["count"] == 9
+
+
 @pytest.mark.parametrize("kind", ["folder", "npz"])
 def test_a_reference_that_is_not_ingested_yet_is_taken_at_the_samples_size(
     real: Path, mine: Path, adm: Path, place: Store, kind: str

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -183,13 +183,20 @@ def native_side(samples: str | Artefact) -> int:
 
 
 def at_size(source: str, real: Asked, device: str) -> Ingest:
-    """Images from elsewhere, at the size of the real ones; squares of the usual size where those are no squares."""
+    """Images from elsewhere, at the size of the real ones; squares of the usual size where those are no squares.
+
+    Their classes are called as the real ones are, where those were given names that fit.
+    """
     from embprobe.views import image_size
 
     height, width = image_size(real) if isinstance(real, Artefact) else real.shape()[:2]
-    if height != width:
-        return Ingest(source=source, device=device)
-    return Ingest(source=source, size=height, device=device)
+    stage = Ingest(source=source, device=device)
+    stage = replace(stage, size=height) if height == width else stage
+    names = real.options.get("class_names") if isinstance(real, Artefact) else None
+    if names is None or stage.rows.labels is None:
+        return stage
+    named = replace(stage, class_names=names)
+    return named if named.names.keys() & set(stage.rows.classes) else stage
 
 
 def artefact_of(asked: Asked, store: Store) -> Artefact:

@@ -121,10 +121,16 @@ class Ingest(Stage):
 
         return class_name_map(self.class_names) if self.class_names else {}
 
-    def spec(self) -> dict[str, Json]:
-        """The source counts by its content; options that do not touch it are left out."""
+    @cached_property
+    def taken(self) -> str | None:
+        """The split that is taken for train where the source gives splits and no training images."""
         from embprobe.data.catalogue import given_splits
         from embprobe.data.split import lacks_train
+
+        return lacks_train(given_splits(self.listing)[0] or ("train",))
+
+    def spec(self) -> dict[str, Json]:
+        """The source counts by its content; options that do not touch it are left out."""
         from embprobe.store.hashes import fingerprint
 
         spec = super().spec()
@@ -136,8 +142,7 @@ class Ingest(Stage):
             del spec["size"]
         if self.class_names:
             spec["class_names"] = fingerprint(self.names)
-        taken = lacks_train(given_splits(self.listing)[0] or ("train",))
-        return spec | {"source": self.content} | ({"train": taken} if taken else {})
+        return spec | {"source": self.content} | ({"train": self.taken} if self.taken else {})
 
     def options(self) -> dict[str, Json]:
         """The options as given, with the source's absolute path."""

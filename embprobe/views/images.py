@@ -92,6 +92,20 @@ class Images(View):
         return list(self.artefact.read_json("classes.json", list)) if self.artefact.has("classes.json") else []
 
     @property
+    def class_counts(self) -> dict[str, int]:
+        """Images of each class, by its name; empty for an unlabelled set."""
+        import numpy as np
+
+        if self.labels is None:
+            return {}
+        return dict(zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
+
+    @property
+    def captions(self) -> list[str | None] | None:
+        """A caption, or None, for each image; None where none has one."""
+        return list(self.artefact.read_lines("caption.jsonl")) if self.artefact.has("caption.jsonl") else None
+
+    @property
     def keys(self) -> list[str]:
         """Names of the images inside the set."""
         return [str(key) for key in self.artefact.read_lines("key.jsonl")]
