@@ -9,6 +9,7 @@ A stage is a question, and an artefact its answer. Ask in Python as in the shell
     tokens = embprobe.make(embprobe.Extract(images=faces, encoder="pixels"), store)
     embprobe.Embeddings(tokens).array[:4]           # numpy, read and checked as it is asked for
     embprobe.run("imagenette64", store, images="photos.zip")
+    embprobe.compare({"adm": "adm.npz", "mine": "folder"}, faces, store)
 
 Every command that makes an artefact is a class here; its fields are the options, and `help(embprobe.Extract)` lists
 them. Views such as `Images`, `Embeddings`, `Latents` and `Samples` say what an artefact holds. Importing embprobe loads
@@ -21,15 +22,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what type checkers and editors see; at run time names are imported when they are asked for
     from embprobe.making import make
     from embprobe.running import run
+    from embprobe.running.comparing import compare
     from embprobe.stages import *  # noqa: F403
     from embprobe.store import Artefact, Store
     from embprobe.views import *  # noqa: F403
 
-    __all__ = ["Artefact", "Store", "make", "run"]
+    __all__ = ["Artefact", "Store", "compare", "make", "run"]
 
 __version__ = "0.1.0"
 
-HOMES = {"Artefact": "store", "Store": "store", "make": "making", "run": "running"}
+HOMES = {"compare": "running.comparing", "Artefact": "store", "Store": "store", "make": "making", "run": "running"}
 
 
 def __getattr__(name: str) -> object:

@@ -289,7 +289,7 @@ def nodes() -> Iterator[Case]:
         "folder": Path.mkdir,
     }
     for kind, make in kinds.items():
-        for name in ("x.zip", "x.tar", "x.csv", "x.jsonl", "x.npy", "x.npz", "x.rar"):
+        for name in ("x.zip", "x.tar", "x.csv", "x.jsonl", "x.npy", "x.npz", "x.parquet", "x.arrow", "x.rar"):
             yield f"{kind} {name}", source(name, make)[1], WRONG
         if kind != "folder":
 
@@ -314,6 +314,91 @@ def nodes() -> Iterator[Case]:
         ):
             name = "x.yaml" if words == ("run",) else "x.pth"
             yield f"{kind} for {words[0]}", lambda f, m=make, w=words, n=name: (m(f / n), [*w, f / n])[1], WRONG
+
+
+def columns() -> Iterator[Case]:
+    """Parquet and Arrow files cut, flipped and of other columns; saved sets, metadata and names that point astray."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = pa.table(
+        {"image": [picture()] * 6, "label": list("ababab"), "text": ["\u202e", "\x1b[2J", "c", "d", "e", "f"]}
+    )
+
+    def written(path: Path, table: "pa.Table" = rows) -> bytes:
+        if path.suffix == ".parquet":
+            pq.write_table(table, path)
+        else:
+            with pa.ipc.new_stream(str(path), table.schema) as writer:
+                writer.write_table(table)
+        return path.read_bytes()
+
+    def cut(path: Path, length: int) -> None:
+        path.write_bytes(written(path)[:length])
+
+    def flipped(path: Path, place: int) -> None:
+        data = bytearray(written(path))
+        data[place % len(data)] ^= 0xFF
+        path.write_bytes(data)
+
+    for name in ("set.parquet", "set.arrow"):
+        for length in (0, 1, 7, 8, 100, -1, -8, -300):
+            yield source(name, lambda p, n=length: cut(p, n), EITHER)
+        for place in range(-400, 400, 40):
+            yield source(name, lambda p, n=place: flipped(p, n), EITHER)
+        for other in ({"image": [1]}, {"a": ["x"]}, {"image": [b"x"]}, {"image": [None]}, {"image": [{"bytes": 3}]}, {"image": pa.array([], pa.binary())},
+                      {"image": [{"bytes": None, "path": "/etc/passwd"}]}, {"image": [picture()], "split": ["\x1b[2J"]}):  # fmt: skip
+            yield source(name, lambda p, o=other: written(p, pa.table(o)))
+    noted = (b"[]", b'{"info": 3}', b'{"info": {"features": []}}', b"[" * 100_000, b"\xff",
+             b'{"info": {"features": {"label": {"_type": "ClassLabel", "names": 3}}}}')  # fmt: skip
+    for text in noted:
+        yield source(
+            "set.parquet", lambda p, t=text: written(p, rows.replace_schema_metadata({b"huggingface": t})), EITHER
+        )
+    for text in ("", "[", "3", "{}", '{"_data_files": 3}', '{"_data_files": [{"filename": "../../canary"}]}', '{"_data_files": [3]}',
+                 '{"_data_files": []}', "[" * 100_000, '{"splits": ["../canary"]}', '{"splits": ["\\u0000"]}', '{"splits": ["x"]}'):  # fmt: skip
+        for name in ("state.json", "dataset_dict.json"):
+
+            def saved(path: Path, t: str = text, n: str = name) -> None:
+                path.mkdir()
+                (path / "dataset_info.json").write_text("{}")
+                (path / n).write_text(t)
+
+            yield source("saved", saved)
+    for text in ("file_name\n../../canary/a.png\n", "file_name\n/etc/passwd\n", "file_name\n\0\n", 'file_name,text\n"a\n',
+                 "file_name,split\na.png,\x1b[2J\n", "file_name," + "c," * 5000 + "\na.png\n"):  # fmt: skip
+
+        def beside(path: Path, t: str = text) -> None:
+            path.mkdir()
+            (path / "a.png").write_bytes(picture())
+            (path / "metadata.csv").write_text(t)
+
+        yield source("beside", beside, EITHER)
+    for text in ("", "[", "a", "a" * 100_000, "a " + "x" * 100_000, '{"a": 1}', "\0", "[" * 100_000):
+        for name in ("names.txt", "names.json", "names.csv"):
+
+            def named(folder: Path, t: str = text, n: str = name) -> Words:
+                (folder / n).write_text(t)
+                for label in "ab":
+                    (folder / "set" / label).mkdir(parents=True)
+                    (folder / "set" / label / "1.png").write_bytes(picture())
+                return ["ingest", "--source", folder / "set", "--class-names", folder / n, "--store", folder / "store"]
+
+            yield f"class names {text[:20]}", named, WRONG
+
+
+def comparisons() -> Iterator[Case]:
+    """Names and samples that are none."""
+    for word in (*(f"a{escape}={{set}}" for escape in ESCAPES), "=", "==", "a=", "=x", "../a={set}", "a/b={set}", "<b>={set}", "a" * 100 + "={set}",
+                 "a=\0", "a=" + "x" * 5000, "a=-", "a=/dev/zero", "a=/proc/self/mem", "a=~nobody/x"):  # fmt: skip
+
+        def words(folder: Path, w: str = word) -> Words:
+            (folder / "set").mkdir()
+            (folder / "set" / "1.png").write_bytes(picture())
+            given = w.replace("{set}", str(folder / "set"))
+            return ["compare", "--samples", given, "--reference", "images", "--judges", "pixels"]
+
+        yield f"samples {word[:30]!r}", words, WRONG
 
 
 def tables() -> Iterator[Case]:
@@ -599,5 +684,5 @@ def references() -> Iterator[Case]:
 
 FAMILIES: dict[str, Callable[[], Iterator[Case]]] = {
     "recipes": recipes, "zips": zips, "tars": tars, "nodes": nodes, "tables": tables, "arrays": arrays, "pictures": pictures,
-    "weights": weights, "options": options, "references": references,
+    "weights": weights, "options": options, "references": references, "columns": columns, "comparisons": comparisons,
 }  # fmt: skip

@@ -18,7 +18,8 @@ ROOMS = (  # a file imports from rooms before its own, and from its own
     *("study", "stages", "recipe", "running", "inspection", "cli", "__main__"),
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("torch", "zarr", "timm", "numpy", "torchvision", "diffusers", "PIL", "scipy", "numcodecs", "huggingface_hub")
+HEAVY = ("torch", "zarr", "timm", "numpy", "torchvision", "diffusers", "PIL", "scipy", "numcodecs", "huggingface_hub",
+         "pyarrow")  # fmt: skip
 MODULES = {
     ".".join(("embprobe", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES
 }

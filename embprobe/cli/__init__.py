@@ -12,6 +12,7 @@ from embprobe.cli.stages import RICH, command_of
 from embprobe.stages import STAGES
 
 OTHERS: dict[str, Callable[..., None]] = {
+    "compare": studies.compare,
     "demo": studies.demo,
     "plan": studies.plan,
     "run": studies.run_recipe,

@@ -9,7 +9,7 @@ from embprobe import console, signals
 from embprobe.cli import completion
 from embprobe.cli.stages import DEFAULT_STORE, JsonOption, StoreOption
 from embprobe.errors import UserError
-from embprobe.inspection import listing, telling, upkeep
+from embprobe.inspection import listing, pictures, telling, upkeep
 from embprobe.stages import STAGES
 from embprobe.store import Store
 
@@ -57,12 +57,17 @@ def list_(
 
 def show(
     artefact: ArtefactArgument,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FOLDER", help="draw it there: a data set as contact.png")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     json: JsonOption = False,
 ) -> None:
     """Tell everything about an artefact: what it answers, from what, what it holds and measured."""
     console.guard_stdout()
     telling.show_artefact(Store(store)[artefact], json)
+    if png is not None:
+        pictures.write_pictures(Store(store)[artefact], png)
 
 
 def export_artefact(

@@ -66,7 +66,7 @@ def _panel(field: "dataclasses.Field[Any]", cls: type[Stage]) -> str:
     """The heading that an option stands below."""
     if field.metadata["runtime"]:
         return RUNTIME
-    if field.metadata["made_by"] or field.default is dataclasses.MISSING:
+    if field.metadata["made_by"] or field.metadata["positional"] or field.default is dataclasses.MISSING:
         return INPUTS
     return TRAINING if field.name in TRAINED and hasattr(cls, "train") else MADE
 
@@ -92,14 +92,15 @@ def _parameter(field: "dataclasses.Field[Any]", hint: Any, cls: type[Stage]) -> 
         return inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=argument, annotation=list[str] | None
         )
-    shown = None if hint is bool else metavar(field, hint)
+    one_by_one = hint == tuple[str, ...] and field.metadata["path"]  # a path may hold a comma
+    shown = "NAME=PATH" if one_by_one else None if hint is bool else metavar(field, hint)
     option = typer.Option(None, *words, metavar=shown, show_default=False, **shared)
-    annotation = bool | None if hint is bool else str | None
+    annotation = list[str] | None if one_by_one else bool | None if hint is bool else str | None
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
 
 
-def command_of(cls: type[Stage]) -> Callable[..., None]:
-    """The function behind a stage's command."""
+def command_of(cls: type[Stage], answer: Callable[[Stage, Store, bool], Artefact] | None = None) -> Callable[..., None]:
+    """The function behind a stage's command; `answer` makes more of what was asked than the stage's artefact."""
     hints = typing.get_type_hints(cls)
     own = [_parameter(f, hints[f.name], cls) for f in fields_of(cls) if not f.metadata["derived"]]
     own.sort(key=lambda p: (INPUTS, MADE, TRAINING, RUNTIME).index(p.default.rich_help_panel))
@@ -114,7 +115,7 @@ def command_of(cls: type[Stage]) -> Callable[..., None]:
 
         maker = partial(make, store=place, wait=not no_wait)
         stage = build(cls, {k: v for k, v in given.items() if v is not None}, place, maker, ingest=INGEST)
-        print_made(maker(stage), place, name, json)
+        print_made(answer(stage, place, not no_wait) if answer else maker(stage), place, name, json)
 
     extra = [
         inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STORE, annotation=StoreOption),

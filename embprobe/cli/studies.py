@@ -8,10 +8,11 @@ import typer
 
 from embprobe import console, signals
 from embprobe.cli import completion
-from embprobe.cli.stages import DEFAULT_STORE, JsonOption, NameOption, NoWait, StoreOption, print_made
-from embprobe.errors import UserError
+from embprobe.cli.stages import DEFAULT_STORE, JsonOption, NameOption, NoWait, StoreOption, command_of, print_made
 from embprobe.inspection import plans, telling
-from embprobe.store import Store
+from embprobe.running import comparing
+from embprobe.stage import Stage
+from embprobe.store import Artefact, Store
 
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe's `set`")
@@ -28,7 +29,6 @@ JobsOption = Annotated[
         "memory; auto: one a core, at most 4, and 1 on a GPU",
     ),
 ]
-MOST_JOBS = 256
 
 
 def _recipes() -> list[str]:
@@ -62,23 +62,14 @@ def run_recipe(
     console.guard_stdout()
     signals.install()
     from embprobe.recipe import assigned
-    from embprobe.running import run
+    from embprobe.running import jobs_of, run
 
     place = Store(store)
     if name is not None:
         place.check_name(name)
-    last = run(recipe, place, assigned(sets or []), device=device, jobs=_jobs(jobs), wait=not no_wait)
+    last = run(recipe, place, assigned(sets or []), device=device, jobs=jobs_of(jobs), wait=not no_wait)
     telling.show_tables(last)
     print_made(last, place, name, json)
-
-
-def _jobs(word: str) -> int | None:
-    """A number of jobs; None for `auto`. Raises UserError."""
-    if word == "auto":
-        return None
-    if not (word.isdecimal() and 1 <= int(word[:6]) <= MOST_JOBS):
-        raise UserError(f"--jobs is {word!r}; give a number from 1 to {MOST_JOBS}, or auto")
-    return int(word)
 
 
 def demo(
@@ -112,3 +103,13 @@ def plan(
     steps = list(made(loaded, place, partial(planned, store=place)))
     forecast = Forecast(place, [out for _, _, out in steps])
     plans.show_plan([forecast.step(step.label, stage, out) for step, stage, out in steps], json)
+
+
+def made_of(asked: Stage, store: Store, wait: bool) -> Artefact:
+    """What `compare` makes; its table goes to stderr."""
+    report = comparing.compare(**asked.given(), store=store, wait=wait)  # type: ignore[attr-defined]
+    telling.show_tables(report)
+    return report
+
+
+compare = command_of(comparing.Compare, made_of)

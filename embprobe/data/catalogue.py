@@ -2,12 +2,24 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embprobe.data.listing import Item, Source
 from embprobe.data.names import SPLITS, folder_labels, folder_splits, regex_labels
 from embprobe.data.split import nested_subset, seeded_split
 from embprobe.errors import UserError
+
+FOLDERS = "folders"
+OF_FOLDERS = ("folder", "zip")  # whose folders tell classes that nothing beside the images does
+TABLES = ("manifest", "table")  # whose keys are no paths that tell a split
+TOLD_BY = {  # what stands beside images, by the kind of source
+    "folder": "metadata beside the images",
+    "zip": "metadata beside the images",
+    "tar": "files beside the images",
+    "manifest": "the manifest",
+    "arrays": "the columns beside the images",
+    "table": "the table",
+}
 
 
 @dataclass(frozen=True)
@@ -19,12 +31,14 @@ class Catalogue:
     split_rule: str
     labels: Sequence[str] | None
     classes: Sequence[str]
+    labels_from: str | None = None  # what told the classes, in words; None for an unlabelled set
+    splits_from: str | None = None  # and the splits; None where nothing did
 
     def only(self, positions: Sequence[int]) -> "Catalogue":
         """Some of the rows; splits and class ids stay as they are."""
         labels = None if self.labels is None else [self.labels[p] for p in positions]
         items, splits = [self.items[p] for p in positions], [self.splits[p] for p in positions]
-        return Catalogue(items, splits, self.split_rule, labels, self.classes)
+        return replace(self, items=items, splits=splits, labels=labels)
 
     def class_ids(self) -> list[int] | None:
         """The place of every label among the sorted class names; None for an unlabelled set."""
@@ -51,19 +65,33 @@ def catalogue(source: Source, *, label_regex: str | None, val_share: float, seed
     their ids are those of the whole set whatever the limit.
     """
     keys = [item.key for item in source.items]
-    folders = None if source.kind == "manifest" else folder_splits(keys)
-    given = whole_or_none(source, "split", [item.split for item in source.items])
+    folders = folders_of(source)
+    given, splits_from = given_splits(source)
+    labels: list[str] | None
+    told = label_regex is None and whole_or_none(source, "label", [item.label for item in source.items])
     if label_regex is not None:
-        labels: list[str] | None = regex_labels(keys, label_regex)
-    elif source.described:
-        labels = whole_or_none(source, "label", [item.label for item in source.items])
+        labels, labels_from = regex_labels(keys, label_regex), "--label-regex"
+    elif told or (source.described and source.kind not in OF_FOLDERS):
+        labels, labels_from = told or None, TOLD_BY[source.kind]
     else:
-        labels = folder_labels(keys, below_splits=folders is not None)
-    splits, rule = seeded_split(keys, labels, given or folders, val_share, seed)
-    rows = Catalogue(source.items, splits, rule, labels, sorted(set(labels or ())))
+        labels, labels_from = folder_labels(keys, below_splits=folders is not None), FOLDERS
+    splits, rule = seeded_split(keys, labels, given, val_share, seed)
+    classes = sorted(set(labels or ()))
+    rows = Catalogue(source.items, splits, rule, labels, classes, labels_from if classes else None, splits_from)
     if limit is None or limit >= len(keys):
         return rows
     return rows.only(nested_subset(keys, labels, splits, limit, seed))
+
+
+def folders_of(source: Source) -> list[str] | None:
+    """The split whose folder each image lies in; None where folders tell none."""
+    return None if source.kind in TABLES else folder_splits([item.key for item in source.items])
+
+
+def given_splits(source: Source) -> tuple[list[str] | None, str | None]:
+    """The split of each image and what tells it; None and None where nothing does."""
+    given, folders = whole_or_none(source, "split", [item.split for item in source.items]), folders_of(source)
+    return (given, TOLD_BY[source.kind]) if given else (folders, FOLDERS if folders else None)
 
 
 def whole_or_none(source: Source, what: str, values: Sequence[str | None]) -> list[str] | None:

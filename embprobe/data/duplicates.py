@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from embprobe import signals
-from embprobe.store import Array, Json
+from embprobe import console, signals
+from embprobe.store import Array, Artefact, Json
 
 SIDE = 16  # px at which images are compared; up to twice as many where it does not divide their own
 NEAR = 0.99  # correlation there from which on two are near copies
@@ -86,6 +86,20 @@ def duplicates(images: Array, marks: Marks) -> Duplicates:
         if leader[first] == first and leader[second] == second:
             leader[second] = first
     return Duplicates(leader[equal], equal)
+
+
+def list_duplicates(out: Artefact, images: Array, marks: Marks, keys: Sequence[str], splits: Sequence[str]) -> None:
+    """Writes `group` i32 (N,), the least row of an image and its copies, and `duplicates.jsonl`; says how many there are."""
+    found = duplicates(images, marks)
+    out.create("group", found.group.shape, "int32").write(found.group)
+    out.write_lines("duplicates.jsonl", found.listed(keys, splits))
+    counts = found.counts(splits)
+    out.note(duplicates=counts)
+    if counts["exact"] or counts["near"]:
+        console.say(
+            f"{counts['exact']} images are exact copies of others and {counts['near']} near ones, {counts['across']} of them "
+            "in another split: duplicates.jsonl lists them"
+        )
 
 
 def equal_images(images: Array) -> NDArray[np.int32]:

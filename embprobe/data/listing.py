@@ -13,7 +13,7 @@ from embprobe.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image: its name inside the set, how to open its bytes, and what stands about it beside its name."""
+    """One image: its name inside the set, how to open its bytes, how many at most, and what is told beside its name."""
 
     key: str
     open: Callable[[], IO[bytes]]
@@ -25,13 +25,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """A listing, sorted by key."""
+    """A listing, sorted by key; a table in the order of its rows."""
 
-    kind: Literal["folder", "zip", "tar", "manifest", "arrays"]
+    kind: Literal["folder", "zip", "tar", "manifest", "arrays", "table"]
     name: str
     items: Sequence[Item]
     files: Sequence[Path] = field(repr=False)  # what the listing was read from, for remembering hashes
-    described: bool = False  # labels stand beside the images, and folders tell nothing
+    described: bool = False  # labels, captions or splits stand beside the images
     shape: tuple[int, int, int] | None = None  # (H,W,C) of arrays, which are stored as they are; None for image files
 
 

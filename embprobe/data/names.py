@@ -122,9 +122,9 @@ def label_pattern(pattern: str) -> re.Pattern[str]:
     try:
         regex = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise UserError(f"--label-regex {pattern!r} is not a regular expression ({error})") from None
+        raise UserError(f"--label-regex '{pattern}' is not a regular expression ({error})") from None
     if regex.groups < 1:
-        raise UserError(f"--label-regex {pattern!r} has no group; put the class in parentheses, like '_(cat|dog)_'")
+        raise UserError(f"--label-regex '{pattern}' has no group; put the class in parentheses, like '_(cat|dog)_'")
     return regex
 
 
@@ -135,7 +135,7 @@ def regex_labels(names: list[str], pattern: str) -> list[str]:
     for name in names:
         match = regex.search(name)
         if match is None or not match.group(1):
-            raise UserError(f'--label-regex {pattern!r} finds no class in "{name}"')
+            raise UserError(f"--label-regex '{pattern}' finds no class in \"{name}\"")
         labels.append(match.group(1))
     return labels
 

@@ -1,6 +1,7 @@
-"""Sets of images as a user has them (folder, zip, tar shards, manifest) → one sorted listing and its content hash."""
+"""Sets of images as a user has them (folder, zip, shards, tables) → one listing and its content hash."""
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -17,16 +18,19 @@ from embprobe import console
 from embprobe.data.arrays import list_arrays, pixels_of
 from embprobe.data.decode import MAX_BYTES, BadImage, Decoded, decode
 from embprobe.data.listing import Item, Source, by_key, checked_file, opened, walk
-from embprobe.data.manifest import list_manifest
+from embprobe.data.manifest import described_beside, is_sheet, list_manifest
 from embprobe.data.names import checked_member, expand_braces, is_image, normalised
 from embprobe.data.shards import list_shards
+from embprobe.data.tables import list_saved, list_table_files
 from embprobe.errors import UserError
 from embprobe.store.hashes import BLOCK, identity
 
-RULES = "sources-2"  # raise when the same files would be named or hashed otherwise
+RULES = "sources-3"  # raise when the same files would be named or hashed otherwise
 FRESH_NS = 2_000_000_000  # a file touched this recently may change again without a new time
 SLOW_BYTES = 1 << 28  # more than this is worth a progress bar
 UNREADABLE = (OSError, EOFError, ValueError, struct.error, zipfile.BadZipFile, zlib.error, NotImplementedError)
+TABLES = (".parquet", ".arrow")
+SAVED = ("state.json", "dataset_info.json")  # beside the Arrow files of a data set that `datasets` saved
 MOST_RATIO = 1100  # deflate reaches 1032; more is a bomb, or members that share their bytes
 
 
@@ -38,7 +42,7 @@ class Cache(Protocol):
 
 
 def open_source(source: str) -> Source:
-    """Lists a folder, a zip, tar shards (`a{000..003}.tar`), a CSV or JSON-lines manifest, or arrays (.npy, .npz).
+    """Lists a folder, a zip, tar shards (`a{000..003}.tar`), a manifest, arrays, or Parquet and Arrow files.
 
     Raises UserError where there is nothing, no image, or a member that points outside its archive.
     """
@@ -48,27 +52,41 @@ def open_source(source: str) -> Source:
         raise UserError(f"there is no such user as in {source}; a path that starts with ~ is ./{source}") from None
     if path.exists() and not path.is_dir():
         checked_file(path)
+    suffix = path.suffix.lower()
     if not path.exists() and "{" in source:
         shards = [Path(shard).expanduser() for shard in expand_braces(source)]
         listing = list_shards(shards, Path(os.path.commonpath([shard.parent.absolute() for shard in shards])))
     elif not path.exists():
         raise UserError(f"there is nothing at {source}; check the path")
     elif path.is_dir():
-        listing = list_folder(path)
-        shards = [file for file in walk(path) if file.suffix.lower() == ".tar"] if not listing.items else []
-        listing = list_shards(shards, path) if shards else listing
-    elif path.suffix.lower() == ".zip":
-        listing = list_zip(path)
-    elif path.suffix.lower() == ".tar":
+        listing = list_whole_folder(path)
+    elif suffix == ".tar":
         listing = list_shards([path], path.parent)
-    elif path.suffix.lower() in (".csv", ".jsonl"):
-        listing = list_manifest(path)
-    elif path.suffix.lower() in (".npy", ".npz"):
-        listing = list_arrays(path)
+    elif suffix in TABLES:
+        listing = list_table_files([path], path.parent)
+    elif suffix in FILES:
+        listing = FILES[suffix](path)
     else:
-        raise UserError(f"{source} is neither a folder nor .zip, .tar, .csv, .jsonl, .npy or .npz; give one of these")
+        raise UserError(
+            f"{source} is neither a folder nor {', '.join(('.tar', *FILES, TABLES[0]))} or {TABLES[1]}; give one of these"
+        )
     if not listing.items:
         raise UserError(f"{source} holds no image; put .jpg, .png or .webp files there, or check the path")
+    return listing
+
+
+def list_whole_folder(folder: Path) -> Source:
+    """The images below a folder; where there are none, those in its tar shards, Parquet or Arrow files."""
+    if (folder / "dataset_dict.json").is_file() or all((folder / n).is_file() for n in SAVED):
+        return list_saved(folder)
+    listing = list_folder(folder)
+    if listing.items:
+        return listing
+    files = list(walk(folder))
+    for suffix in (".tar", *TABLES):
+        packed = [file for file in files if file.suffix.lower() == suffix]
+        if packed:
+            return list_shards(packed, folder) if suffix == ".tar" else list_table_files(packed, folder)
     return listing
 
 
@@ -98,7 +116,7 @@ def content_hash(source: str | Source, cache: Cache | None = None) -> str:
 @contextmanager
 def reading(listing: Source) -> Iterator[Callable[[], None]]:
     """Shows progress over the items of a set too large to be hashed in a moment."""
-    if sum(item.size for item in listing.items) < SLOW_BYTES:
+    if sum(file.stat().st_size for file in listing.files) < SLOW_BYTES:
         yield lambda: None
         return
     with console.progress("hashing", total=len(listing.items), unit="img") as bar:
@@ -150,18 +168,29 @@ def item_digest(item: Item) -> str:
 
 
 def list_folder(folder: Path) -> Source:
-    """Every image below a folder."""
-    files = [checked_file(file) for file in walk(folder) if is_image(file.relative_to(folder).as_posix())]
-    names = [file.relative_to(folder).as_posix() for file in files]
+    """Every image below a folder, with what metadata.csv or metadata.jsonl beside them tells."""
+    named = {file.relative_to(folder).as_posix(): file for file in walk(folder)}
+    files = [checked_file(file) for name, file in named.items() if is_image(name)]
+    places = [file.relative_to(folder).as_posix() for file in files]
     items = [
         Item(key, partial(opened, file), file.stat().st_size)
-        for key, file in zip(normalised(names, folder.resolve().name), files, strict=True)
+        for key, file in zip(normalised(places, folder.resolve().name), files, strict=True)
     ]
-    return Source("folder", folder.resolve().name, by_key(items), files)
+    sheets = {
+        name: partial(checked_file(file).open, encoding="utf-8-sig", newline="")
+        for name, file in named.items()
+        if is_sheet(name) and items
+    }
+    items, used = described_beside(items, places, sheets, str(folder))
+    beside = [named[name] for name in used]
+    return Source("folder", folder.resolve().name, by_key(items), [*files, *beside], described=bool(used))
 
 
 def list_zip(path: Path) -> Source:
-    """Every image in a zip. Raises UserError for one that is no whole zip, encrypted, or unpacks to absurd sizes."""
+    """Every image in a zip, with what metadata.csv or metadata.jsonl beside them tells.
+
+    Raises UserError for one that is no whole zip, encrypted, or unpacks to absurd sizes.
+    """
     try:
         archive = zipfile.ZipFile(path)
     except UNREADABLE as error:
@@ -171,19 +200,30 @@ def list_zip(path: Path) -> Source:
         raise UserError(
             f"{path} would unpack from {packed:,} to {total:,} bytes, which no images do; make the zip again"
         )
-    members = []
-    for info in archive.infolist():
-        name = checked_member(info.filename, str(path))
-        if not info.is_dir() and is_image(name):
-            if info.flag_bits & 1:
-                raise UserError(f"{path} is encrypted; give it without a password")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
-                raise UserError(
-                    f'{path} packs "{name}" with neither deflate nor nothing; make the zip again with `zip`'
-                )
-            members.append((name, info))
-    names = normalised([name for name, _ in members], path.stem)
+    named = [(checked_member(info.filename, str(path)), info) for info in archive.infolist()]
+    members = [(name, info) for name, info in named if is_image(name) and not info.is_dir()]
+    sheets = {name: info for name, info in named if name and is_sheet(name) and not info.is_dir() and members}
+    for name, info in (*members, *sheets.items()):
+        if info.flag_bits & 1:
+            raise UserError(f"{path} is encrypted; give it without a password")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
+            raise UserError(f'{path} packs "{name}" with neither deflate nor nothing; make the zip again with `zip`')
+    places = [name for name, _ in members]
     items = [
-        Item(key, partial(archive.open, info), info.file_size) for key, (_, info) in zip(names, members, strict=True)
+        Item(key, partial(archive.open, info), info.file_size)
+        for key, (_, info) in zip(normalised(places, path.stem), members, strict=True)
     ]
-    return Source("zip", path.stem, by_key(items), [path])
+    opens = {name: partial(opened_text, archive, info) for name, info in sheets.items()}
+    try:
+        items, used = described_beside(items, places, opens, str(path))
+    except UNREADABLE as error:
+        raise UserError(f"cannot read the metadata in {path} ({error}); make the zip again") from None
+    return Source("zip", path.stem, by_key(items), [path], described=bool(used))
+
+
+def opened_text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> io.TextIOWrapper:
+    """A member of a zip as text."""
+    return io.TextIOWrapper(archive.open(info), encoding="utf-8-sig", newline="")
+
+
+FILES = {".zip": list_zip, ".csv": list_manifest, ".jsonl": list_manifest, ".npy": list_arrays, ".npz": list_arrays}

@@ -1,7 +1,7 @@
 """Seeded, stratified choices that depend on keys alone: validation images, and nested subsets."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from hashlib import blake2b
 
 from embprobe.data.names import SPLITS
@@ -29,10 +29,14 @@ def seeded_split(
     """The split of every key, and the rule in words.
 
     Given splits are kept; where they hold training but no validation images, a share of the training images becomes
-    validation, stratified by class, at least one of two or more.
+    validation, stratified by class, at least one of two or more. Where they hold no training images, those of val, else
+    of test, are taken for them.
     """
     splits = list(given) if given is not None else ["train"] * len(keys)
-    if "val" in splits or "train" not in splits:
+    alone = lacks_train(splits)
+    if alone is not None:
+        splits = ["train" if split == alone else split for split in splits]
+    elif "val" in splits:
         return splits, "given"
     pool = [position for position, split in enumerate(splits) if split == "train"]
     strata = [labels[position] if labels is not None else None for position in pool]
@@ -42,7 +46,14 @@ def seeded_split(
         held = min(max(held, 1), len(pool) - 1)
     for position in order[:held]:
         splits[pool[position]] = "val"
+    if alone is not None:
+        return splits, f"no train given: {alone} taken for it, val seeded from it"
     return splits, "seeded" if given is None else "given, val seeded from train"
+
+
+def lacks_train(splits: Collection[str]) -> str | None:
+    """The split that is taken for train where none is given, val before test; None where it is."""
+    return None if "train" in splits else next((split for split in ("val", "test") if split in splits), None)
 
 
 def nested_subset(

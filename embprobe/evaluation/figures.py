@@ -12,7 +12,7 @@ from embprobe.metrics.frechet import Cloud, Frechet, FrechetInfinity
 from embprobe.metrics.halves import REPEATS, halves_of, manifold_tables, spread_of, tabulated
 from embprobe.metrics.intervals import GROUPS, group_of, interval, left_out, share_interval
 from embprobe.metrics.kernel import Kernel
-from embprobe.metrics.manifold import compare
+from embprobe.metrics.manifold import compare_clouds
 from embprobe.metrics.scores import class_shares, inception_score, total_variation
 from embprobe.metrics.table import METRIC
 
@@ -94,7 +94,7 @@ def _jackknifed(key: str, value: float, of_samples: list[float], of_reference: l
 
 def manifold_figures(x: Tensor, y: Tensor, k: int, errors: bool = True) -> Estimates:
     """Precision, recall, density, coverage, authenticity."""
-    neighbourhoods = compare(y, x, k)
+    neighbourhoods = compare_clouds(y, x, k)
     tables = manifold_tables(y, x, k) if errors else {}
     density = neighbourhoods.density.double()
     variance = max(float(density.var()) / len(density), least(len(density)))

@@ -25,7 +25,7 @@ class Comparison:
     authentic: Tensor  # (M,) bool: farther from its nearest real image than that from the next one; Alaa et al. 2022
 
 
-def compare(real_ND: Tensor, samples_MD: Tensor, k: int = 3) -> Comparison:
+def compare_clouds(real_ND: Tensor, samples_MD: Tensor, k: int = 3) -> Comparison:
     """Compare samples with real images; a point's radius is the distance to its k-th nearest other point.
 
     Every decision is that of f64 differences, ties included. A sample with several nearest real images is authentic if it
@@ -42,7 +42,7 @@ def compare(real_ND: Tensor, samples_MD: Tensor, k: int = 3) -> Comparison:
 
 def precision_recall(real_ND: Tensor, samples_MD: Tensor, k: int = 3) -> tuple[Tensor, Tensor]:
     """For each sample whether it lies in the real manifold (M,), and for each real image whether in the samples' (N,)."""
-    comparison = compare(real_ND, samples_MD, k)
+    comparison = compare_clouds(real_ND, samples_MD, k)
     return comparison.precise, comparison.recalled
 
 

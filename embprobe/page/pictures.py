@@ -4,10 +4,13 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
 LARGEST = 128  # pixels a side, of an image in the page; its file keeps them all
 QUALITY = 95
+LONGEST = 32  # characters of a title beside a row
 
 
 def grid(images_NHWC: "np.ndarray", columns: int, gap: int = 2) -> "np.ndarray":
@@ -21,6 +24,23 @@ def grid(images_NHWC: "np.ndarray", columns: int, gap: int = 2) -> "np.ndarray":
         y, x = i // columns * (height + gap), i % columns * (width + gap)
         sheet[y : y + height, x : x + width] = image
     return sheet
+
+
+def titled(sheet_HWC: "np.ndarray", titles: "Sequence[str]", pitch: int) -> "np.ndarray":
+    """The sheet with a title left of each of its rows, which are `pitch` pixels apart; long ones are cut."""
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(max(10, min(18, pitch // 4)))
+    cut = [title if len(title) <= LONGEST else title[: LONGEST - 1] + "…" for title in titles]
+    margin = round(max((font.getlength(title) for title in cut), default=0)) + 8
+    height, width, _ = sheet_HWC.shape
+    whole = Image.new("RGB", (width + margin, height), "white")
+    whole.paste(Image.fromarray(sheet_HWC), (margin, 0))
+    draw = ImageDraw.Draw(whole)
+    for row, title in enumerate(cut):
+        draw.text((margin - 6, row * pitch + (pitch - 2) // 2), title, "black", font, anchor="rm")
+    return np.asarray(whole)
 
 
 def png(image_HWC: "np.ndarray") -> bytes:

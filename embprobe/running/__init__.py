@@ -17,6 +17,7 @@ from embprobe.stage import Make, Stage
 from embprobe.stages import INGEST
 from embprobe.store import Artefact, Store
 
+MOST_JOBS = 256
 USUAL_JOBS = 4  # at most, unasked: each holds memory of its own
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # where one is, branches would share it
 
@@ -98,6 +99,15 @@ def foreseeable(recipe: Recipe, store: Store, device: str | None = None) -> dict
     if outcome.worst is not None:
         raise UserError(f"{outcome.said(outcome.worst)}; nothing was made")
     return asked
+
+
+def jobs_of(word: str) -> int | None:
+    """A number of jobs; None for `auto`. Raises UserError."""
+    if word == "auto":
+        return None
+    if not (word.isdecimal() and 1 <= int(word[:6]) <= MOST_JOBS):
+        raise UserError(f"--jobs is {word!r}; give a number from 1 to {MOST_JOBS}, or auto")
+    return int(word)
 
 
 def usual_jobs(recipe: Recipe, device: str | None) -> int:

@@ -1,51 +1,64 @@
-"""Ingest: a folder, zip, tar shards, a manifest, arrays or planted scenes → u8 images with labels and splits."""
+"""Ingest: a folder, zip, shards, tables, arrays or planted scenes → u8 images with labels, captions and splits."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embprobe import console, signals
+from embprobe import console
 from embprobe.chunks import fill
 from embprobe.errors import UserError
 from embprobe.stage import Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     import numpy as np
     from numpy.typing import NDArray
 
     from embprobe.data.catalogue import Catalogue
-    from embprobe.data.decode import BadImage, Decoded
+    from embprobe.data.decode import Decoded
     from embprobe.data.duplicates import Marks
     from embprobe.data.listing import Item, Source
+    from embprobe.data.reading import ImageReader
 
 PLANTED = "planted"
 CHUNK_BYTES = 4 << 20
 SIZES = 1 << 16  # rows of original sizes in a file, about
 BATCH = 64  # images decoded at a time
-FILES_ONLY = ("label_regex", "skip_bad", "limit")
+FILES_ONLY = ("label_regex", "class_names", "skip_bad", "limit")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingest(Stage):
     """Store images as centre-cropped squares, with labels, captions and splits.
 
-    The source is a folder (one folder a class, or flat), a zip, webdataset .tar shards, a CSV or JSON-lines manifest
-    (columns path, label, caption, split, key), or `planted`: scenes drawn from known factors. Arrays, u8 (N,H,W) or
-    (N,H,W,C) as .npy or as `images` in an .npz with the same columns, are stored as they are. Exact and near copies,
-    within and across splits, are listed in duplicates.jsonl.
+    The source is a folder or zip (one folder a class, or flat; train, val and test folders above), webdataset .tar
+    shards, a data set of Hugging Face (what `save_to_disk` wrote, or Parquet files), a CSV or JSON-lines manifest
+    (columns path, label, caption, split, key; file_name and text do too), or `planted`: scenes drawn from known factors.
+    `metadata.csv` or `.jsonl` beside images (file_name, text, label, split) is read. Arrays, u8 (N,H,W) or (N,H,W,C) as
+    .npy, or in an .npz as `images` with the same columns or as guided-diffusion's `arr_0` and `arr_1`, are stored as
+    they are.
+
+    A `key` names an image inside the set: it stays when files move. Captions are stored as given, a line an image in
+    caption.jsonl (null where there is none), from the columns caption or text, or .txt files in shards; no stage trains
+    on them. Exact and near copies, within and across splits, are listed in duplicates.jsonl.
     """
 
     version = 3
 
-    source: str = option("a folder, .zip, .tar, a{000..003}.tar, .csv, .jsonl, .npy, .npz, or `planted`", path=True)
+    source: str = option(
+        "a folder, .zip, .tar, a{000..003}.tar, .csv, .jsonl, .parquet, .arrow, .npy, .npz, or `planted`", path=True
+    )
     size: int = option("side of the stored squares in pixels; arrays keep theirs", 64, least=8, most=8192)
     label_regex: str | None = option("class = first group of this in a file's name inside the set", None)
+    class_names: str | None = option(
+        "what classes are called: `imagenet` (n01440764 is tench), or a file of lines `class name`, CSV or JSON; their order "
+        "stays that of their own names",
+        None,
+        path="file",
+        later=True,
+    )
     val_share: float = option(
         "share of training images held out where the source has no validation split", 0.1, least=0, below=1
     )
@@ -93,19 +106,53 @@ class Ingest(Stage):
         table.save()
         return content
 
+    @cached_property
+    def rows(self) -> "Catalogue":
+        """The images of a source with their labels and splits."""
+        from embprobe.data.catalogue import catalogue
+
+        given = {"label_regex": self.label_regex, "val_share": self.val_share, "seed": self.seed, "limit": self.limit}
+        return catalogue(self.listing, **given)  # type: ignore[arg-type]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What --class-names calls classes; empty where it is not given."""
+        from embprobe.data.classnames import class_name_map
+
+        return class_name_map(self.class_names) if self.class_names else {}
+
+    @cached_property
+    def taken(self) -> str | None:
+        """The split that is taken for train where the source gives splits and no training images."""
+        from embprobe.data.catalogue import given_splits
+        from embprobe.data.split import lacks_train
+
+        return lacks_train(given_splits(self.listing)[0] or ("train",))
+
     def spec(self) -> dict[str, Json]:
         """The source counts by its content; options that do not touch it are left out."""
+        from embprobe.store.hashes import fingerprint
+
         spec = super().spec()
         for name in FILES_ONLY if self.planted else ("count", "vary"):
             spec.pop(name, None)
-        if not self.planted and self.listing.shape is not None:
+        if self.planted:
+            return spec | {"source": PLANTED}
+        if self.listing.shape is not None:
             del spec["size"]
-        return spec | {"source": PLANTED if self.planted else self.content}
+        if self.class_names:
+            spec["class_names"] = fingerprint(self.names)
+        return spec | {"source": self.content} | ({"train": self.taken} if self.taken else {})
 
     def options(self) -> dict[str, Json]:
         """The options as given, with the source's absolute path."""
         source = self.source if self.planted else str(Path(self.source).expanduser().absolute())
         return super().options() | {"source": source}
+
+    def check(self) -> None:
+        """What labels, splits and names ask of the source, before anything is made."""
+        if not self.planted:
+            self.called()
 
     def work(self) -> float:
         """Images to store."""
@@ -121,6 +168,12 @@ class Ingest(Stage):
         height, width, channels = self.shape()
         return int(self.work()) * height * width * channels
 
+    def called(self) -> "Sequence[str]":
+        """What the classes are called, in the order of their ids."""
+        from embprobe.data.classnames import named_classes
+
+        return named_classes(self.rows.classes, self.names, self.class_names) if self.class_names else self.rows.classes
+
     def run(self, out: Artefact) -> None:
         if self.planted:
             draw(self, out)
@@ -130,9 +183,11 @@ class Ingest(Stage):
 
 def draw(stage: Ingest, out: Artefact) -> None:
     """Writes planted scenes and their factors."""
-    from embprobe.data.duplicates import Marks
+    from embprobe.data.catalogue import Catalogue
+    from embprobe.data.duplicates import Marks, list_duplicates
     from embprobe.data.planted import FACTORS, factors_json, planted_factors, scenes, varying
     from embprobe.data.split import seeded_split, split_codes
+    from embprobe.data.summary import set_facts
 
     factors = planted_factors(stage.seed, stage.count, stage.vary)
     classes = FACTORS[0].values
@@ -152,67 +207,48 @@ def draw(stage: Ingest, out: Artefact) -> None:
     images, marks = create_images(out, stage.count, stage.shape()), Marks(stage.count)
     fill([images], lambda rows: None, images_of, batch=BATCH, label="drawing")
     list_duplicates(out, images, marks, keys, splits)
-    counts = {split: splits.count(split) for split in ("train", "val") if split in splits}
-    out.note(count=stage.count, size=stage.size, classes=len(classes), splits=counts, split_rule=rule, bad=[])
-    out.note(source={"kind": PLANTED, "files": 0})
+    rows = Catalogue([], splits, rule, [classes[kind] for kind in ids], classes, "the scenes")
+    facts = {"size": stage.size, **set_facts(rows, classes, [])}
+    tell(out, PLANTED, facts, bad=[], source={"kind": PLANTED, "files": 0})
 
 
 def store_files(stage: Ingest, out: Artefact) -> None:
     """Decodes a source's images, chunk by chunk."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from embprobe.data.catalogue import catalogue
     from embprobe.data.decode import RECIPE
-    from embprobe.data.duplicates import Marks
+    from embprobe.data.duplicates import Marks, list_duplicates
+    from embprobe.data.reading import image_reader, upscaled
     from embprobe.data.split import split_codes
+    from embprobe.data.summary import set_facts
 
-    source = stage.listing
-    rows = catalogue(
-        source, label_regex=stage.label_regex, val_share=stage.val_share, seed=stage.seed, limit=stage.limit
-    )
-    with ThreadPoolExecutor(stage.threads or len(os.sched_getaffinity(0))) as pool:
-        bad: list[Json] = bad_files(stage, pool, rows, out) if stage.skip_bad else []
-        rows = without(rows, {row["key"] for row in bad})
+    source, rows, names = stage.listing, stage.rows, stage.called()
+    reading = image_reader(stage.source, stage.size, source.shape, skip_bad=stage.skip_bad, threads=stage.threads)
+    with reading as reader:
+        rows, bad = reader.without_bad(rows, out)
         keys = [item.key for item in rows.items]
-        write_rows(out, keys, split_codes(rows.splits), rows.class_ids(), rows.classes)
+        write_rows(out, keys, split_codes(rows.splits), rows.class_ids(), names)
         captions = rows.captions()
         if captions is not None:
             out.write_lines("caption.jsonl", captions)
         marks = Marks(len(keys))
-        images, sizes = write_images(stage, pool, rows.items, out, marks)
+        images, sizes = write_images(stage, reader, rows.items, out, marks)
     list_duplicates(out, images, marks, keys, rows.splits)
     height, width, _ = stage.shape()
-    out.note(count=len(keys), size=height if height == width else [height, width])
-    out.note(splits=rows.split_counts(), split_rule=rows.split_rule, bad=bad)
-    if rows.labels is not None:
-        out.note(classes=len(rows.classes))
+    facts: dict[str, Json] = {"size": height if height == width else [height, width], **set_facts(rows, names, bad)}
+    if stage.class_names:
+        facts["unnamed"] = sum(name not in stage.names for name in rows.classes)
     of_files = source.shape is None
-    out.note(upscaled=upscaled(sizes, stage.size) if of_files else 0, preprocessing=RECIPE if of_files else "none")
-    out.note(source={"kind": source.kind, "files": len(source.items)})
+    facts["upscaled"] = upscaled(sizes, stage.size) if of_files else 0
+    told = {"kind": source.kind, "files": len(source.items)}
+    tell(out, source.name, facts, bad=bad, preprocessing=RECIPE if of_files else "none", source=told)
 
 
-def bad_files(stage: Ingest, pool: "ThreadPoolExecutor", rows: "Catalogue", out: Artefact) -> list[Json]:
-    """Key and reason of every image that can't be decoded, from a first pass over all; kept in `bad.jsonl`."""
-    if not out.has("bad.jsonl"):
-        bad = []
-        with console.progress("checking", total=len(rows.items), unit="img") as bar:
-            for start in range(0, len(rows.items), BATCH):
-                signals.check()
-                items = rows.items[start : start + BATCH]
-                for item, result in zip(items, decoded(stage, pool, items), strict=True):
-                    if isinstance(result, Exception):
-                        bad.append({"key": item.key, "reason": str(result)})
-                bar.advance(len(items))
-        out.write_lines("bad.jsonl", bad)
-    return out.read_lines("bad.jsonl")
+def tell(out: Artefact, name: str, facts: dict[str, Json], **more: Json) -> None:
+    """Keeps what the set holds in the manifest, and says it in a few lines."""
+    from embprobe.data.summary import lines_of
 
-
-def without(rows: "Catalogue", bad: set[str]) -> "Catalogue":
-    """The rows whose keys are not bad; raises UserError if none is left."""
-    kept = [position for position, item in enumerate(rows.items) if item.key not in bad]
-    if not kept:
-        raise UserError("not one image could be decoded; check the source")
-    return rows.only(kept)
+    out.note(**facts, **more)
+    for line in lines_of(facts, name):
+        console.say(line)
 
 
 def write_rows(
@@ -240,7 +276,7 @@ def create_images(out: Artefact, count: int, shape: tuple[int, int, int]) -> Arr
 
 
 def write_images(
-    stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]", out: Artefact, marks: "Marks"
+    stage: Ingest, reader: "ImageReader", items: "Sequence[Item]", out: Artefact, marks: "Marks"
 ) -> tuple[Array, Array]:
     """Decodes and writes the chunks that are missing; returns images and `original_size` i32 (N,2), height and width."""
     import numpy as np
@@ -250,8 +286,7 @@ def write_images(
     sizes = out.create("original_size", (len(items), 2), "int32", chunk_rows=together)
 
     def read(rows: range) -> "list[Decoded]":
-        chosen = items[rows.start : rows.stop]
-        return [good(stage, *pair) for pair in zip(chosen, decoded(stage, pool, chosen), strict=True)]
+        return reader.whole(items[rows.start : rows.stop])
 
     def arrays_of(rows: range, images: "list[Decoded]") -> "list[np.ndarray]":
         pixels = np.stack([i.pixels for i in images])
@@ -260,39 +295,3 @@ def write_images(
 
     fill([images, sizes], read, arrays_of, batch=BATCH, label="decoding")
     return images, sizes
-
-
-def list_duplicates(out: Artefact, images: Array, marks: "Marks", keys: Sequence[str], splits: Sequence[str]) -> None:
-    """Writes `group` i32 (N,), the least row of an image and its copies, and `duplicates.jsonl`; says how many there are."""
-    from embprobe.data.duplicates import duplicates
-
-    found = duplicates(images, marks)
-    write_column(out, "group", found.group, "int32")
-    out.write_lines("duplicates.jsonl", found.listed(keys, splits))
-    counts = found.counts(splits)
-    out.note(duplicates=counts)
-    if counts["exact"] or counts["near"]:
-        console.say(
-            f"{counts['exact']} images are exact copies of others and {counts['near']} near ones, {counts['across']} of them "
-            "in another split: duplicates.jsonl lists them"
-        )
-
-
-def decoded(stage: Ingest, pool: "ThreadPoolExecutor", items: "Sequence[Item]") -> "list[Decoded | BadImage]":
-    """What decoding gives, in order."""
-    from embprobe.data.sources import read_image
-
-    return list(pool.map(partial(read_image, size=stage.size, shape=stage.listing.shape), items))
-
-
-def good(stage: Ingest, item: "Item", result: "Decoded | BadImage") -> "Decoded":
-    """A decoded image; a bad one stops the run with its name."""
-    if isinstance(result, Exception):
-        skip = "run again" if stage.skip_bad else "remove it, or pass --skip-bad"
-        raise UserError(f"cannot read {item.key} in {stage.source} ({result}); {skip} to list and skip such files")
-    return result
-
-
-def upscaled(sizes: Array, size: int) -> int:
-    """How many originals were smaller than the stored squares."""
-    return sum(int((sizes.chunk(chunk).min(axis=1) < size).sum()) for chunk in range(sizes.n_chunks))

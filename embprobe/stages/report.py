@@ -22,6 +22,11 @@ class Report(Stage):
     version = 4
 
     artefacts: tuple[Artefact, ...] = option("evaluate and probe artefacts (others add their part)", positional=True)
+    names: tuple[str, ...] = option(
+        "what rows of images from elsewhere are called, in the order of the artefacts; else what their files are",
+        (),
+        later=True,
+    )
     title: str = option("the page's heading", "What the encoders keep")
     fd_target: float | None = option(
         "epochs until the first judge's FD falls to this are told; else to the worst last FD of the rows", None, above=0
@@ -42,6 +47,11 @@ class Report(Stage):
     def validate(self) -> None:
         if not self.artefacts:
             raise UserError("report needs artefacts: `embprobe report A…`, evaluations and probes first of all")
+
+        if self.names and len(set(self.names)) != len(self.artefacts):
+            raise UserError(
+                f"--names has {len(self.names)} for {len(self.artefacts)} artefacts; give each one of its own"
+            )
 
     def check(self) -> None:
         if not any(a.stage in ("evaluate", "probe") for a in self.artefacts):
@@ -65,7 +75,7 @@ class Report(Stage):
         from embprobe.study.gallery import Gallery
         from embprobe.study.table import csv_text
 
-        study = Study(self.artefacts)
+        study = Study(self.artefacts, self.names)
         judged, reading = judging.compared(study)
         shown, first = moments.moments_of(study, self.epochs), judged[0]
         gallery, names = Gallery(study, out, shown), [j.name for j in judged]

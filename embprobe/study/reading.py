@@ -31,7 +31,8 @@ SPACES = {"pixels": "pixels", "judge": "judge's features", "latents": "latents"}
 class Study:
     """The evaluations and probes given, sorted by what they are about."""
 
-    def __init__(self, artefacts: tuple[Artefact, ...]) -> None:
+    def __init__(self, artefacts: tuple[Artefact, ...], names: tuple[str, ...] = ()) -> None:
+        self.given_names = dict(zip(artefacts, names, strict=False))
         self.all = list(dict.fromkeys(b for a in artefacts for b in a.lineage()))
         self.probings = [Probing(a) for a in self.all if a.stage == "probe"]
         evaluations = [Evaluation(a) for a in self.all if a.stage == "evaluate"]
@@ -104,7 +105,9 @@ class Study:
         )
 
     def foreign_name(self, evaluation: Evaluation) -> str:
-        """The name of the folder or file that images from elsewhere lay in, told from others of that name."""
+        """The name given, else that of the folder or file that images from elsewhere lay in, told from others of it."""
+        if evaluation.artefact in self.given_names:
+            return self.given_names[evaluation.artefact]
         named = {e.source: source_name(e.source) for e in self.foreign}
         mine = named[evaluation.source]
         return mine if list(named.values()).count(mine) == 1 else f"{mine} ({evaluation.source.short[:6]})"

@@ -88,8 +88,22 @@ class Images(View):
 
     @cached_property
     def classes(self) -> list[str]:
-        """Names of the classes, sorted; empty for an unlabelled set."""
+        """Names of the classes, by id: in the order of what the source calls them; empty for an unlabelled set."""
         return list(self.artefact.read_json("classes.json", list)) if self.artefact.has("classes.json") else []
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Images of each class, by its name; empty for an unlabelled set."""
+        import numpy as np
+
+        if self.labels is None:
+            return {}
+        return dict(zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
+
+    @property
+    def captions(self) -> list[str | None] | None:
+        """A caption, or None, for each image; None where none has one."""
+        return list(self.artefact.read_lines("caption.jsonl")) if self.artefact.has("caption.jsonl") else None
 
     @property
     def keys(self) -> list[str]:

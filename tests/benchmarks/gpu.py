@@ -256,7 +256,7 @@ def sampling(bench: Bench) -> None:
 def metrics(bench: Bench) -> None:
     """FD, precision, recall, density, coverage on the device, against the same on the CPU."""
     from embprobe.metrics.frechet import frechet_distance
-    from embprobe.metrics.manifold import compare
+    from embprobe.metrics.manifold import compare_clouds
 
     torch.manual_seed(0)
     x, y = torch.randn(bench.sizes.drawn, bench.sizes.features), torch.randn(bench.sizes.real, bench.sizes.features)
@@ -264,7 +264,7 @@ def metrics(bench: Bench) -> None:
     for device in ("cpu", bench.device):
         a, b = x.to(device), y.to(device)
         frechet_distance(a[:100], b[:100])
-        taken[device] = bench.seconds(lambda a=a, b=b: (frechet_distance(a, b), compare(b, a)))  # type: ignore[misc]
+        taken[device] = bench.seconds(lambda a=a, b=b: (frechet_distance(a, b), compare_clouds(b, a)))  # type: ignore[misc]
     bench.tell("FD and manifold, CPU / device", taken["cpu"] / taken[bench.device], None,
                seconds=taken[bench.device], cpu=taken["cpu"])  # fmt: skip
 

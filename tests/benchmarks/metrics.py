@@ -82,14 +82,14 @@ def frechet_theirs(made: np.ndarray, real: np.ndarray, device: str) -> dict[str,
 def neighbours_ours(made: np.ndarray, real: np.ndarray, device: str) -> dict[str, float]:
     import torch
 
-    from embprobe.metrics.manifold import compare
+    from embprobe.metrics.manifold import compare_clouds
 
     x, y = (torch.from_numpy(v).to(device) for v in (made, real))
     warm(device)
     found: dict[str, float] = {}
 
     def whole() -> None:
-        seen = compare(y, x, K)
+        seen = compare_clouds(y, x, K)
         for name in ("precise", "recalled", "density", "covered", "authentic"):
             found[name] = float(getattr(seen, name).double().mean())
 

@@ -1,10 +1,13 @@
 """Arrays of images as numpy saves them: any height, width and channels, stored as they are."""
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from embprobe.data import arrays
 from embprobe.data.sources import content_hash, open_source, read_image
 from embprobe.errors import UserError
 from embprobe.making import make
@@ -75,3 +78,33 @@ def test_objects_in_an_array_are_not_unpickled(tmp_path: Path) -> None:
 def test_bytes_of_another_length_are_a_bad_image(npy: Path) -> None:
     source = open_source(str(npy))
     assert isinstance(read_image(source.items[0], 64, (5, 5, 5)), Exception)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_guided_diffusion_saves_is_images_and_classes(tmp_path: Path, save: Callable[..., None]) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
+    save(tmp_path / "s.npz", pictures, np.arange(6) % 3)
+    source = open_source(str(tmp_path / "s.npz"))
+    assert [item.label for item in source.items] == ["0", "1", "2", "0", "1", "2"] and source.shape == (8, 8, 3)
+    for item, image in zip(source.items, pictures, strict=True):
+        assert item.open().read() == image.tobytes()
+
+
+def test_images_that_are_packed_by_nothing_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "LIMIT", 1000)
+    np.savez(tmp_path / "s.npz", SPECTROGRAMS)
+    assert len(open_source(str(tmp_path / "s.npz")).items) == 20
+    np.savez_compressed(tmp_path / "s.npz", SPECTROGRAMS)
+    with pytest.raises(UserError, match=r"save its images as an \.npy"):
+        open_source(str(tmp_path / "s.npz"))
+
+
+def test_a_member_that_is_cut_or_flipped_is_one_line(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", SPECTROGRAMS)
+    whole = (tmp_path / "s.npz").read_bytes()
+    for place in range(0, 200):
+        data = bytearray(whole)
+        data[place] ^= 0xFF
+        (tmp_path / "s.npz").write_bytes(data)
+        with contextlib.suppress(UserError):  # nothing else may come of it
+            open_source(str(tmp_path / "s.npz"))

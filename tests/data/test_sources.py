@@ -261,6 +261,55 @@ def test_a_wrong_manifest_says_what_is_wrong(tmp_path: Path, text: str, message:
         open_source(str(tmp_path / "list.csv"))
 
 
+@pytest.mark.parametrize("header", ["path,caption", "file_name,text"])
+def test_absolute_paths_are_named_below_the_folder_that_they_share(tmp_path: Path, header: str) -> None:
+    for where in ("here", "there"):
+        put(tmp_path / where / "set", "cat/1.png", "dog/2.png")
+        rows = [f"{tmp_path / where / 'set' / name},a {name[:3]}" for name in ("cat/1.png", "dog/2.png")]
+        (tmp_path / f"{where}.csv").write_text("\n".join([header, *rows]))
+    told = [(item.key, item.caption) for item in open_source(str(tmp_path / "here.csv")).items]
+    assert told == [("cat/1.png", "a cat"), ("dog/2.png", "a dog")]
+    assert content_hash(str(tmp_path / "here.csv")) == content_hash(str(tmp_path / "there.csv"))
+
+
+def test_an_absolute_path_with_a_key_keeps_it(tmp_path: Path) -> None:
+    put(tmp_path, "1.png", "2.png")
+    (tmp_path / "list.csv").write_text(f"path,key\n{tmp_path / '1.png'},b\n{tmp_path / '2.png'},\n")
+    assert keys(tmp_path / "list.csv") == ["2.png", "b"]
+
+
+def test_a_folder_with_metadata_and_its_zip_hash_alike_and_captions_count(tmp_path: Path) -> None:
+    faces = put(tmp_path / "faces", "cat/1.png", "dog/2.png")
+    plain = content_hash(str(faces))
+    (faces / "metadata.csv").write_text("file_name,text\ncat/1.png,a cat\n")
+    told = content_hash(str(faces))
+    assert told != plain and content_hash(str(zipped(faces, tmp_path / "z.zip", "faces/"))) == told
+    (faces / "metadata.csv").write_text("file_name,text\ncat/1.png,the cat\n")
+    assert content_hash(str(faces)) not in (told, plain)
+
+
+def test_a_metadata_table_about_something_else_is_left_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = put(tmp_path / "faces", "cat/1.png", "dog/2.png")
+    plain = content_hash(str(faces))
+    (faces / "metadata.csv").write_text("camera,lens\na,b\n")
+    (faces / "cat" / "metadata.jsonl").write_text('{"camera": 1}\n')
+    assert content_hash(str(faces)) == plain
+    assert capsys.readouterr().err.count("it is not about these images: left aside") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("file_name\nnone.png\n", "line 2: there is no image"), ("file_name,split\n1.png,x\n", 'split "x" is none of')],
+)
+def test_metadata_that_does_not_fit_says_where(tmp_path: Path, text: str, message: str) -> None:
+    put(tmp_path / "set", "1.png")
+    (tmp_path / "set" / "metadata.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        open_source(str(tmp_path / "set"))
+
+
 def test_shards_pair_images_with_their_labels_and_captions(tmp_path: Path) -> None:
     for shard in range(2):
         members = {"000.png": picture(shard), "000.cls": f"{shard}\n".encode(), "000.txt": b"a face"}

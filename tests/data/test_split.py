@@ -46,6 +46,13 @@ def test_given_splits_stay_and_validation_comes_from_training_images_only() -> N
     assert Counter(splits) == {"train": 2, "val": 1, "test": 1}
 
 
+def test_where_no_training_images_are_given_those_of_val_are_taken_else_those_of_test() -> None:
+    splits, rule = seeded_split(list("abcdef"), None, ["val", "val", "test", "val", "val", "test"], 0.25, 0)
+    assert Counter(splits) == {"train": 3, "val": 1, "test": 2} and splits[2] == splits[5] == "test"
+    assert rule == "no train given: val taken for it, val seeded from it"
+    assert Counter(seeded_split(list("abcd"), None, ["test"] * 4, 0.25, 0)[0]) == {"train": 3, "val": 1}
+
+
 def test_small_sets_keep_an_image_on_either_side() -> None:
     assert seeded_split(["a"], None, None, 0.5, 0)[0] == ["train"]
     assert sorted(seeded_split(["a", "b"], None, None, 0.01, 0)[0]) == ["train", "val"]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from embprobe.errors import UserError
 from embprobe.metrics import manifold
-from embprobe.metrics.manifold import Comparison, compare, neighbours, precision_recall
+from embprobe.metrics.manifold import Comparison, compare_clouds, neighbours, precision_recall
 
 
 def cloud(count: int, seed: int, width: int = 4) -> Tensor:
@@ -67,7 +67,7 @@ KINDS = ("plain", "integers", "repeated", "collapsed", "offset", "clusters", "f6
 def test_every_decision_is_that_of_a_plain_search(monkeypatch: pytest.MonkeyPatch, kind: str, k: int, tile: int):
     monkeypatch.setattr(manifold, "TILE", tile)
     real, made = sets(kind)
-    found, expected = compare(real, made, k), plain(real, made, k)
+    found, expected = compare_clouds(real, made, k), plain(real, made, k)
     for name in Comparison.__dataclass_fields__:
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
@@ -106,7 +106,7 @@ def test_neighbours_are_at_the_distances_one_reads_off_a_line():
 
 def test_a_set_against_itself_is_all_inside_and_nothing_of_it_authentic():
     x = cloud(100, 0)
-    found = compare(x, x)
+    found = compare_clouds(x, x)
     assert found.precise.all() and found.recalled.all() and found.covered.all() and not found.authentic.any()
 
 
@@ -117,7 +117,7 @@ def test_half_of_the_modes_gives_full_precision_and_half_the_recall():
 
 
 def test_a_sample_on_the_radius_is_precise_but_adds_no_density():
-    found = compare(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[3.0], [50.0]]), 1)
+    found = compare_clouds(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[3.0], [50.0]]), 1)
     assert found.precise.tolist() == [True, False]
     assert found.density.tolist() == [0.0, 0.0] and not found.covered.any()
     assert found.authentic.tolist() == [False, True]  # 1 from its nearest, which is 1 from the next
@@ -126,7 +126,7 @@ def test_a_sample_on_the_radius_is_precise_but_adds_no_density():
 @pytest.mark.parametrize(("real", "made"), [(3, 9), (9, 3)])
 def test_too_few_points_on_either_side_are_the_users_error(real: int, made: int):
     with pytest.raises(UserError, match="too few"):
-        compare(cloud(real, 0), cloud(made, 1), 3)
+        compare_clouds(cloud(real, 0), cloud(made, 1), 3)
 
 
 def test_features_that_are_not_numbers_are_refused():

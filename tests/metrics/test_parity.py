@@ -22,7 +22,7 @@ from embprobe.errors import UserError
 from embprobe.evaluation.judges import inception_features
 from embprobe.metrics.frechet import frechet_distance, moments
 from embprobe.metrics.kernel import kernel_distance
-from embprobe.metrics.manifold import compare, precision_recall
+from embprobe.metrics.manifold import compare_clouds, precision_recall
 from embprobe.metrics.scores import inception_score
 
 
@@ -95,7 +95,7 @@ def test_neighbourhoods_equal_torch_fidelity_and_prdc(k: int, ties: bool):
     real, made = features(400, 6, 0), features(300, 6, 1, 0.1)
     if ties:
         real, made = (real * 2).round(), torch.cat([(made * 2).round()[:200], (real * 2).round()[:100]])
-    found = compare(real, made, k)
+    found = compare_clouds(real, made, k)
     precision, recall = calculate_precision_recall_full(made, real, k)
     assert int(found.precise.sum()) == round(precision * len(made))
     assert int(found.recalled.sum()) == round(recall * len(real))

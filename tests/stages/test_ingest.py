@@ -20,6 +20,7 @@ from embprobe.making import make
 from embprobe.stages.ingest import Ingest
 from embprobe.store import Artefact, Store
 from embprobe.views import Images
+from tests.conftest import Shell
 
 DATA = Path(os.environ.get("EMBPROBE_DATA") or Path(__file__).parents[3] / "shared" / "data")
 Ingesting = Callable[..., Artefact]
@@ -393,3 +394,54 @@ def test_cat_faces_are_one_class_with_a_seeded_validation_split(ingest: Ingestin
     assert out.read_json("classes.json") == ["cat"]
     assert out.metrics["splits"] == {"train": 90, "val": 10}
     assert out.metrics["split_rule"] == "given, val seeded from train"
+
+
+# ---- what is said of a set
+
+
+def test_a_summary_tells_what_the_set_holds(ingest: Ingesting, faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (faces / "cat" / "torn.png").write_bytes(b"no image")
+    out = ingest(faces, size=16, val_share=0.25, skip_bad=True)
+    said = capsys.readouterr().err.splitlines()[-4:]
+    assert said == [
+        "faces: 24 images of 16 px",
+        "  3 classes, from folders: cat 8, dog 8, wild 8",
+        "  train 19, val 5 (seeded); figures are taken on val",
+        "  skipped 1 image: cat/torn.png (not an image that Pillow knows) (bad.jsonl)",
+    ]
+    assert out.metrics["class_counts"] == {"cat": 8, "dog": 8, "wild": 8}
+    assert out.metrics["skipped"] == 1 and out.metrics["skipped_first"][0]["key"] == "cat/torn.png"
+    assert (out.metrics["labels_from"], out.metrics["splits_from"]) == ("folders", None)
+    ingest(faces, size=16, val_share=0.25, skip_bad=True)
+    assert "images of 16 px" not in capsys.readouterr().err
+
+
+def test_planted_scenes_are_summed_up_alike(ingest: Ingesting, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ingest("planted", count=20, size=16)
+    assert "6 classes, from the scenes: beetle " in capsys.readouterr().err
+    assert sum(out.metrics["class_counts"].values()) == 20 and out.metrics["held_out"] == "val"
+
+
+def test_the_first_bad_file_tells_of_the_others_read_with_it(ingest: Ingesting, faces: Path) -> None:
+    for number in range(3):
+        (faces / "cat" / f"a{number}.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"cannot read cat/a0.png .*, nor 2 more of the 27 images .*--skip-bad"):
+        ingest(faces, size=16)
+
+
+@pytest.mark.parametrize(
+    ("regex", "message"), [(r"n\d+_.*", r"'n\d+_.*' has no group"), (r"(cow\d)", r"'(cow\d)' finds no class in")]
+)
+def test_a_regex_that_fits_nothing_leaves_nothing_behind(
+    shell: Shell, faces: Path, place: Store, regex: str, message: str
+) -> None:
+    done = shell("ingest", "--source", faces, "--label-regex", regex, "--store", place.root)
+    assert done.code == 2 and message in done.err
+    assert place.artefacts() == [] and not place.root.exists()
+
+
+def test_val_only_is_another_question_than_before(ingest: Ingesting, faces: Path, tmp_path: Path) -> None:
+    shutil.copytree(faces, tmp_path / "set" / "val")
+    out = ingest(tmp_path / "set", size=16)
+    assert out.spec["train"] == "val" and out.metrics["splits"] == {"train": 22, "val": 2}
+    assert "train" not in ingest(faces, size=16).spec
