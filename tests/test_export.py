@@ -94,7 +94,8 @@ def test_a_hugging_face_folder_is_what_datasets_reads(zoo: Zoo, shell: Shell, tm
     [
         ("embeddings", ("--png", "out"), "holds no images; --npy and --hf take its numbers"),
         ("denoiser", ("--hf", "out"), "holds no rows to export"),
-        ("embeddings", (), "export needs --npy FOLDER, --png FOLDER or --hf FOLDER"),
+        ("embeddings", ("--html", "out"), "has no page; --html takes that of a report"),
+        ("embeddings", (), "export needs --npy FOLDER, --png FOLDER, --hf FOLDER or --html FILE"),
     ],
 )
 def test_what_cannot_be_exported_is_told_in_a_line(

@@ -23,6 +23,7 @@ OTHERS: dict[str, Callable[..., None]] = {
     "rm": keeping.rm,
     "gc": keeping.gc,
     "encoders": keeping.encoders,
+    "guide": keeping.show_guide,
 }
 app = typer.Typer(cls=Group, pretty_exceptions_enable=False, rich_markup_mode=RICH, context_settings=NAMES)
 for _name, _stage in STAGES.items():

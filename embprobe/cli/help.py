@@ -37,7 +37,7 @@ BRIEF = {  # what a command is for, in a line that fits
     "run": "everything a recipe asks for; asked again, it continues",
     "ls": "what there is",
     "show": "all about one artefact",
-    "export": "an artefact as .npy, PNGs or a Hugging Face folder",
+    "export": "an artefact as .npy, PNGs, a Hugging Face folder, a page",
     "verify": "every file against its checksum; --repair mends",
     "rm": "remove artefacts that nothing was made from",
     "gc": "clear away what kills left behind",

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from embprobe import console, signals
-from embprobe.cli import completion
+from embprobe.cli import completion, guide
 from embprobe.cli.stages import DEFAULT_STORE, JsonOption, StoreOption
 from embprobe.errors import UserError
 from embprobe.inspection import listing, pictures, telling, upkeep
@@ -83,9 +83,10 @@ def export_artefact(
         Path | None,
         typer.Option("--hf", metavar="FOLDER", help="Parquet files that Hugging Face's load_dataset reads, by split"),
     ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="the page of a report")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Write an artefact as files for other tools: numpy's, PNGs, or a folder for Hugging Face datasets.
+    """Write an artefact as files for other tools: numpy's, PNGs, a folder for Hugging Face datasets, a report's page.
 
     A folder that holds something is refused; one that was begun is there as a whole or not at all.
     """
@@ -94,10 +95,10 @@ def export_artefact(
     from embprobe.inspection import export
 
     made = Store(store)[artefact]
-    wanted = [(npy, export.export_npy), (png, export.export_png), (hf, export.export_hf)]
+    wanted = [(npy, export.export_npy), (png, export.export_png), (hf, export.export_hf), (html, export.export_html)]
     asked = [(folder, write) for folder, write in wanted if folder is not None]
     if not asked:
-        raise UserError("export needs --npy FOLDER, --png FOLDER or --hf FOLDER")
+        raise UserError("export needs --npy FOLDER, --png FOLDER, --hf FOLDER or --html FILE")
     if not made.complete:
         raise UserError(f"{made.stage} {made.short} isn't finished; run its command again first")
     for folder, write in asked:
@@ -163,3 +164,18 @@ def encoders(json: JsonOption = False) -> None:
     """List the encoders that have names: source, input size, grid, width, licence, and whether the weights are here."""
     console.guard_stdout()
     listing.show_encoders(json)
+
+
+def show_guide(
+    topic: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TOPIC]",
+            help="a page; all are listed if none is given",
+            autocompletion=completion.words(lambda: list(guide.ORDER)),
+        ),
+    ] = None,
+) -> None:
+    """Read the guide here: how to begin, the flow, your own data, encoder and samples, what each figure is."""
+    console.guard_stdout()
+    console.document(guide.contents() if topic is None else guide.page(topic))

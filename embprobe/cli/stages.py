@@ -62,7 +62,7 @@ def metavar(field: "dataclasses.Field[Any]", hint: Any) -> str:  # Any: as datac
     return {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "FILE", Artefact: "ARTEFACT", bool: "BOOLEAN"}[hint]
 
 
-def _panel(field: "dataclasses.Field[Any]", cls: type[Stage]) -> str:
+def panel_of(field: "dataclasses.Field[Any]", cls: type[Stage]) -> str:
     """The heading that an option stands below."""
     if field.metadata["runtime"]:
         return RUNTIME
@@ -86,7 +86,11 @@ def _parameter(field: "dataclasses.Field[Any]", hint: Any, cls: type[Stage]) -> 
     help = help.replace("[", "\\[") if RICH else help  # brackets would be taken for markup
     words = [f"--{dashed}/--no-{dashed}"] if hint is bool else [f"--{dashed}"]
     words += [ALSO[field.name]] if field.name in ALSO else []
-    shared: dict[str, Any] = {"help": help, "rich_help_panel": _panel(field, cls), "autocompletion": _completion(field)}
+    shared: dict[str, Any] = {
+        "help": help,
+        "rich_help_panel": panel_of(field, cls),
+        "autocompletion": _completion(field),
+    }
     if field.metadata["positional"]:
         argument = typer.Argument(None, metavar="[ARTEFACT]...", **shared)
         return inspect.Parameter(

@@ -84,6 +84,18 @@ def result_path(text: str) -> None:
         raise MachineError(f"stdout could not be written ({error.strerror}); run the same command again") from None
 
 
+def document(markdown: str) -> None:
+    """Prints Markdown to stdout: drawn on a terminal, as it is elsewhere."""
+    stream = _result or sys.stdout
+    if not stream.isatty():
+        result(markdown.rstrip("\n"))
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console(file=stream).print(Markdown(markdown))
+
+
 def result_json(value: Any) -> None:  # Any: whatever JSON can hold
     """Prints JSON to stdout."""
     text = json.dumps(value, ensure_ascii=False, indent=1, default=str)

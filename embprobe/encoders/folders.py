@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from embprobe.encoders.frozen import Encoder, Facts, Given
-from embprobe.encoders.layers import Layers, Words, chosen_layers, counted
+from embprobe.encoders.layers import Layers, Words, as_asked, chosen_layers
 from embprobe.encoders.names import CONFIG, FOLDER, PREPROCESSOR, WEIGHTS_FILE, weights_in
 from embprobe.errors import UserError
 from embprobe.nn.vit import combined
@@ -91,7 +91,7 @@ def from_transformers(weights: Path | None, layer: Words, given: Given) -> Encod
         "weights": f"{folder.name}/{WEIGHTS_FILE}",
     }
     facts |= {"model_type": config["model_type"], "norm": norm, "heads": int(settings.num_attention_heads)}
-    facts |= {"layer": counted(layer) or int(settings.num_hidden_layers), "crop": 1.0}
+    facts |= {"layer": as_asked(layer) or int(settings.num_hidden_layers), "crop": 1.0}
     how = "bilinear" if seen.get("resample") == 2 else "bicubic"
     tokens = TransformersTokens(model, prefix, norm, layers)
     return Encoder(tokens, (side, side), patch, width, (side // patch,) * 2, *statistics, how, facts=facts)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embprobe.encoders.layers import Words, chosen_layers, counted
+from embprobe.encoders.layers import Words, as_asked, chosen_layers
 from embprobe.errors import UserError
 from embprobe.nn.vit import PatchTokens
 from embprobe.nn.weights import heads_of, uses_fc_norm
@@ -97,7 +97,7 @@ def of_vit(
     side = vit.patch_embed.patch_size  # type: ignore[union-attr]
     patch = int(side[0] if isinstance(side, (tuple, list)) else side)  # type: ignore[arg-type, index]
     how = interpolation if interpolation in ("bilinear", "bicubic") else "bicubic"
-    facts |= {"norm": "fc_norm, on each token" if uses_fc_norm(vit) else "norm", "layer": counted(layer) or depth}
+    facts |= {"norm": "fc_norm, on each token" if uses_fc_norm(vit) else "norm", "layer": as_asked(layer) or depth}
     facts |= {"heads": heads_of(vit)}
     width = int(vit.embed_dim) * (layers.wide if layers else 1)  # type: ignore[arg-type]
     tokens = PatchTokens(vit, layers.blocks if layers else None, mean=layers is not None and layers.mean)

@@ -11,7 +11,7 @@ Words = tuple[str, ...] | None
 
 @dataclass(frozen=True)
 class Layers:
-    """Blocks counted from 1, in order; their tokens side by side, or averaged if `mean`."""
+    """Blocks as_asked from 1, in order; their tokens side by side, or averaged if `mean`."""
 
     blocks: tuple[int, ...]
     mean: bool = False
@@ -51,7 +51,7 @@ def chosen_layers(words: Words, depth: int) -> Layers | None:
     return Layers(tuple(blocks), mean=last is not None)
 
 
-def counted(words: Words) -> int | str | list[int] | None:
+def as_asked(words: Words) -> int | str | list[int] | None:
     """The words as a fingerprint and a manifest take them."""
     if not words:
         return None

@@ -124,6 +124,21 @@ def _blocks(rows: Array, label: str) -> Iterator[tuple[int, "np.ndarray"]]:
             bar.advance(len(part))
 
 
+# ---- a report's page
+
+
+def export_html(artefact: Artefact, file: Path) -> None:
+    """The page of a report, which needs no other file. Raises UserError where something else has that name."""
+    if not artefact.has("report.html"):
+        raise UserError(f"{artefact.stage} {artefact.short} has no page; --html takes that of a report")
+    if file.exists():
+        raise UserError(f"{file} is there already; give a new name")
+    file.absolute().parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.write_bytes(artefact.folder.read("report.html"))
+    beside.rename(file)
+
+
 # ---- numpy
 
 

@@ -12,7 +12,7 @@ from embprobe.options import build
 from embprobe.recipe import Recipe, Step, Value, load_recipe, locate
 from embprobe.running.branches import side_by_side, widest
 from embprobe.running.going import Going
-from embprobe.running.outcome import Outcome, Reached
+from embprobe.running.outcome import Outcome, Reached, ingested
 from embprobe.stage import Make, Stage
 from embprobe.stages import INGEST
 from embprobe.store import Artefact, Store
@@ -32,8 +32,10 @@ def made(recipe: Recipe, store: Store, make: Make, device: str | None = None) ->
         if not outcome.ready(index):
             continue
         try:
-            stage = build(step.cls, outcome.options(index, device), store, make, ingest=INGEST)
-            outcome.artefacts[index] = make(stage)
+            options = outcome.options(index, device)
+            known = ingested(step.cls, options, store)
+            stage = build(step.cls, known.options if known else options, store, make, ingest=INGEST)
+            outcome.artefacts[index] = known or make(stage)
             yield step, stage, outcome.artefacts[index]
         except Interrupted:
             raise
@@ -87,10 +89,11 @@ def foreseeable(recipe: Recipe, store: Store, device: str | None = None) -> dict
         if not outcome.ready(index):
             continue
         try:
-            foresee = partial(planned, store=store)
-            stage = build(step.cls, outcome.options(index, device), store, foresee, ingest=INGEST)
-            stage = stage.prepare(foresee, download=False)
-            outcome.artefacts[index] = store.open(stage)
+            foresee, options = partial(planned, store=store), outcome.options(index, device)
+            known = ingested(step.cls, options, store)
+            stage = build(step.cls, known.options if known else options, store, foresee, ingest=INGEST)
+            stage = stage if known else stage.prepare(foresee, download=False)
+            outcome.artefacts[index] = known or store.open(stage)
             asked[index] = (stage, outcome.artefacts[index])
         except MissingInput:
             continue  # may be there by then

@@ -9,7 +9,7 @@ from embprobe.errors import EmbprobeError, Interrupted
 from embprobe.making import make, planned
 from embprobe.options import build
 from embprobe.recipe import Recipe, Value
-from embprobe.running.outcome import Outcome, Reached, needs
+from embprobe.running.outcome import Outcome, Reached, ingested, needs
 from embprobe.running.workers import Failed, Workers
 from embprobe.stage import Stage
 from embprobe.stages import INGEST
@@ -71,6 +71,9 @@ def widest(recipe: Recipe) -> int:
 
 def _made_before(cls: type[Stage], options: dict[str, Value], store: Store) -> Artefact | None:
     """The step's artefact where it is complete; what can't be told from here is left to a worker."""
+    known = ingested(cls, options, store)
+    if known is not None:
+        return known
     try:
         stage = build(cls, options, store, partial(planned, store=store), ingest=INGEST)
         return make(stage, store) if planned(stage, store).complete else None

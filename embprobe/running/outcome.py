@@ -9,7 +9,9 @@ from pathlib import Path
 from embprobe import console
 from embprobe.errors import EmbprobeError, UserError
 from embprobe.recipe import Placed, Recipe, Ref, Step, Value
-from embprobe.store import Artefact
+from embprobe.stage import Stage
+from embprobe.stages import INGEST
+from embprobe.store import Artefact, Store
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,25 @@ class Outcome:
             needing = f" ({left} step{'s' * (left > 1)} left out, needing what failed)" if left else ""
             self.worst.args = (self.said(self.worst) + needing, *self.worst.args[1:])
             raise self.worst
+
+
+def ingested(cls: type[Stage], options: dict[str, Value], store: Store) -> Artefact | None:
+    """The data set that an `ingest` step means by its name, where nothing else is called so; None for other steps.
+
+    Raises UserError where it was ingested at another size than the step asks for.
+    """
+    word = str(options.get("source"))
+    if cls is not INGEST or Path(word).exists() or word == "planted":
+        return None
+    found = store.lookup(Path(word).name if isinstance(options["source"], Placed) else word)
+    if found is None or found.stage != cls.name() or not found.complete:
+        return None
+    size, held = options.get("size"), found.metrics["size"]
+    if size is not None and held != size:
+        raise UserError(
+            f"{word} was ingested at {held} px, and the recipe asks for {size}; --set size={held}, or ingest anew"
+        )
+    return found
 
 
 def needs(step: Step) -> set[int]:

@@ -27,7 +27,7 @@ class Extract(Stage):
     version = 3
 
     images: Artefact = option("an ingested data set, or a folder or zip to ingest first", made_by=("ingest",))
-    encoder: Artefact | str = option(names.GRAMMAR, made_by=("pretrain",), words=names.OTHERWISE)
+    encoder: Artefact | str = option(names.GRAMMAR, made_by=("pretrain",), words=names.OTHERWISE, path=True)
     weights: Path | None = option(
         "a local weights file for the encoder (.safetensors, or .pth with tensors only)", None
     )
@@ -124,7 +124,7 @@ class Extract(Stage):
         What may be given of encoders counts where it is given, and what a folder tells beside its weights.
         """
         spec = {key: value for key, value in super().spec().items() if key not in GIVEN or value is not None}
-        spec["layer"] = layers.counted(self.layer)
+        spec["layer"] = layers.as_asked(self.layer)
         if isinstance(self.encoder, str):
             spec |= {"encoder": names.full_name(self.encoder), "family": names.family_version(self.encoder)}
             if self.encoder == names.FOLDER and self.weights is not None:

@@ -137,10 +137,9 @@ class Store:
         for artefact, spec in zip(artefacts, specs, strict=True):
             options = [f"{k} {Path(str(spec.get(k))).name}" for k in differ[:2]]
             options += [f"{k} {aliases[a]}" for k, a in artefact.inputs.items() if a in aliases][:1]
+            told = [artefact.stage, artefact.short, *([f"with {', '.join(options)}"] * bool(options))]
             known = aliases.get(artefact)
-            said.append(
-                known or " ".join([artefact.stage, artefact.short, *([f"with {', '.join(options)}"] * bool(options))])
-            )
+            said.append(f"{known} ({artefact.short})" if known else " ".join(told))
         return said
 
     def names(self) -> list[tuple[str, Artefact]]:
