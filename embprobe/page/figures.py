@@ -17,7 +17,7 @@ STYLE = (
     "text{font-family:sans-serif;font-size:12px;fill:#555}.name,.strong{fill:#111}.strong{font-weight:bold}"
     ".axis{stroke:#ddd}.goal{stroke:#888}.control{stroke:#777;fill:none}"
 )
-BESIDE = 120  # of a sheet, for words beside its rows
+LETTER = 7.2  # width of one, of the words beside a sheet's rows
 
 
 class Place(Protocol):
@@ -59,7 +59,7 @@ def svg_file(figure: str) -> bytes:
 
 def sheet_svg(data: bytes, height: int, width: int, beside: Sequence[str]) -> bytes:
     """A PNG sheet with words beside its rows."""
-    left, step = BESIDE if beside else 0, height / max(1, len(beside))
+    left, step = round(max(map(len, beside)) * LETTER) + 12 if beside else 0, height / max(1, len(beside))
     words = "".join(
         f'<text class="name" x="{left - 6}" y="{(i + 0.5) * step + 4:.1f}" text-anchor="end">{markup(word)}</text>'
         for i, word in enumerate(beside)
@@ -68,7 +68,8 @@ def sheet_svg(data: bytes, height: int, width: int, beside: Sequence[str]) -> by
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="0 0 {left + width} {height}"><style>{STYLE}</style>{words}'
-        f'<image x="{left}" y="0" width="{width}" height="{height}" xlink:href="{image}"/></svg>'
+        f'<image x="{left}" y="0" width="{width}" height="{height}" xlink:href="{image}" '
+        'style="image-rendering:pixelated"/></svg>'
     ).encode()
 
 
@@ -88,4 +89,7 @@ def pdf_of(svg: bytes) -> bytes:
     for name, file, weight in ((FONT, "Vera.ttf", "normal"), (f"{FONT}-Bold", "VeraBd.ttf", "bold")):
         pdfmetrics.registerFont(TTFont(name, file))
         register_font("sans-serif", file, weight=weight, rlgFontName=name)
-    return bytes(renderPDF.drawToString(svg2rlg(io.BytesIO(svg))))
+    drawing, pdf = svg2rlg(io.BytesIO(svg)), io.BytesIO()
+    assert drawing is not None  # of an SVG of our own
+    renderPDF.drawToFile(drawing, pdf)
+    return pdf.getvalue()

@@ -71,8 +71,8 @@ class Layout:
         return self.name == "narrow"
 
 
-WIDE = Layout("wide", 1000, 150, 620, 640, 12, 0)
-NARROW = Layout("narrow", 360, 6, 240, 250, 13, 16)
+WIDE = Layout("wide", 1000, 150, 600, 616, 12, 0)
+NARROW = Layout("narrow", 360, 6, 214, 222, 13, 16)
 
 
 def forest_figure(forest: Forest) -> str:

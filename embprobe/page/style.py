@@ -67,10 +67,14 @@ img { width: 100%; height: auto; image-rendering: pixelated; border-radius: 4px;
 svg { width: 100%; max-width: 500px; height: auto; font: 12px system-ui, sans-serif; display: block; }
 svg text { fill: var(--soft); } svg .axis { stroke: var(--line); } svg .name, svg .strong { fill: var(--ink); }
 svg .strong { font-weight: 650; } svg .goal { stroke: var(--soft); } svg .control { stroke: var(--soft); fill: none; }
-.forest + p, .strips + p { max-width: 1000px; font-size: .85rem; } .forest { margin: .6rem 0 .2rem; } .forest svg { max-width: 1000px; } .forest .on-narrow { display: none; }
-.strips { margin: .8rem 0 .2rem; max-width: 1000px; } .strip { display: flex; gap: .6rem; align-items: center; margin: .2rem 0; }
+.forest + p, .strips + p { max-width: 1000px; font-size: .85rem; } .forest { margin: .6rem 0 .2rem; }
+.forest svg { max-width: 1000px; }
+.forest .on-narrow { display: none; }
+.strips { margin: .8rem 0 .2rem; max-width: 1000px; }
+.strip { display: flex; gap: .6rem; align-items: center; margin: .2rem 0; }
 .named { flex: 0 0 8.4rem; font-size: .85rem; color: var(--soft); text-align: right; overflow-wrap: anywhere; }
-.halves { flex: 1; min-width: 0; display: flex; flex-wrap: wrap; gap: 2px; } .halves img { flex: 1 1 300px; min-width: 0; width: 300px;
+.halves { flex: 1; min-width: 0; display: flex; flex-wrap: wrap; gap: 2px; }
+.halves img { flex: 1 1 300px; min-width: 0; width: 300px;
   border-radius: 2px; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; }
 .legend span { display: inline-flex; gap: .35rem; align-items: center; }
@@ -91,7 +95,8 @@ details { margin: .7rem 0; } summary { cursor: pointer; color: var(--link); } dt
 @media print {
   :root { --ink: #000; --soft: #444; --line: #bbb; --back: #fff; --panel: #f4f6f9; --link: #000; --mark: #b3541e; }
   html { font-size: 11px; } body { max-width: none; padding: 0; } nav, a[download], th button::after { display: none; }
-  .forest .on-wide { display: block; } .forest .on-narrow, .fold, .scroller::after { display: none; } tr.inside { display: table-row; }
+  .forest .on-wide { display: block; } .forest .on-narrow, .fold, .scroller::after { display: none; }
+  tr.inside { display: table-row; }
   .scroller { width: auto; } .strip { display: flex; }
   .wide { overflow: visible; border: 0; width: auto; } table { font-size: 7.5px; width: 100%; }
   th, td, tr > :first-child { white-space: normal; padding: 2px 3px; position: static; }

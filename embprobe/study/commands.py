@@ -80,7 +80,7 @@ class Script:
 
 def taken(artefact: Artefact) -> dict[str, object]:
     """An artefact's options with its inputs as artefacts; what runs otherwise but answers the same is left out."""
-    inputs, found = artefact.inputs, {}
+    inputs, found = artefact.inputs, dict[str, object]()
     for name, value in artefact.options.items():
         if value is None or (name in RUNTIME and name != "through"):
             continue

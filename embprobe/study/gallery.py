@@ -206,8 +206,8 @@ def same_places(shown: "Sequence[Samples | Images]") -> "tuple[np.ndarray, list[
     count = min(len(each.array) for each in shown)
     labels = [None if each.labels is None else np.array(each.labels)[:count] for each in shown]
     first, classes = labels[0], shown[0].classes
-    alike = all(
-        label is not None and np.array_equal(label, first) and each.classes == classes
+    alike = first is not None and all(
+        label is not None and (label == first).all() and each.classes == classes
         for label, each in zip(labels, shown, strict=True)
     )
     if first is None or not alike or len(set(first)) < 2:

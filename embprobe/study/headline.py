@@ -19,7 +19,7 @@ class Headline:
 
 
 @dataclass(frozen=True)
-class Terms:
+class Wording:
     """How rows of a kind are spoken of."""
 
     better: str  # A … B's
@@ -27,9 +27,9 @@ class Terms:
     unusable: str = "samples"
 
 
-SAMPLES = Terms("'s latents generate better images than", "'s latents generate the best images here")
-FOREIGN = Terms("'s images are better than", "'s images are the best here")
-EMBEDDINGS = Terms("'s embeddings tell a simple reader more than", "'s embeddings tell a simple reader most here")
+SAMPLES = Wording("'s latents generate better images than", "'s latents generate the best images")
+FOREIGN = Wording("'s images are better than", "'s images are the best")
+EMBEDDINGS = Wording("'s embeddings tell a simple reader more than", "'s embeddings tell a simple reader most")
 
 
 def headline(judged: Sequence[JudgeReport], readers: JudgeReport) -> Headline | None:
@@ -74,7 +74,7 @@ def sentence(judge: JudgeReport, how: str) -> str:
     )
 
 
-def _terms(group: Contenders) -> Terms:
+def _terms(group: Contenders) -> Wording:
     row = next(iter(group.values()))[0]
     return EMBEDDINGS if row.kind == "embeddings" else FOREIGN if row.how.startswith("from elsewhere") else SAMPLES
 
@@ -93,7 +93,7 @@ def _not_usable(left_out: Mapping[str, Sequence[str]], learned: Sequence[str]) -
     return f"Not usable yet: {why}."
 
 
-def _won(terms: Terms, names: Sequence[str], standings: Sequence[Standing]) -> str:
+def _won(terms: Wording, names: Sequence[str], standings: Sequence[Standing]) -> str:
     """Who is ahead in how many figures; `names` are those that are compared."""
     if len(names) < 2:
         return (
@@ -109,29 +109,33 @@ def _won(terms: Terms, names: Sequence[str], standings: Sequence[Standing]) -> s
         behind = sum(bool(s.behind) for s in standings)
         among = f"; some are behind in {behind}" if behind else ""
         return f"Nobody wins: chance alone explains who is best in {_of(0, standings)}{among}."
+    leader, ahead = max(wins.items(), key=lambda item: len(item[1]))
+    lost = sum(leader in {other(d, s.best) for d in s.behind} for s in standings)
+    if 2 * len(ahead) >= len(standings) + bool(lost):
+        return _clear(terms, leader, ahead, standings, len(names), lost)
     if len(wins) > 1:
         ranked = sorted(wins.items(), key=lambda item: -len(item[1]))
         told = [f"{name} is ahead in {len(of)}" for name, of in ranked]
         return f"No clear winner: of {len(standings)} figures {', '.join(told)}{_open(standings, wins)}."
-    ((leader, ahead),) = wins.items()
-    lost = [s for s in standings if leader in {other(d, s.best) for d in s.behind}]
-    if lost or 2 * len(ahead) < len(standings):
-        whom = other(ahead[0].behind[0], leader) if len(names) == 2 else "every other"
-        figures = listed([s.column.in_a_sentence for s in ahead[:3]]) + (" and more" if len(ahead) > 3 else "")
-        behind_in = f" and behind in {len(lost)}" if lost else ""
-        return f"No clear winner: {leader} is ahead of {whom} in {_of(len(ahead), standings)} ({figures}){behind_in}."
-    return _clear(terms, leader, ahead, standings, len(names))
+    whom = other(ahead[0].behind[0], leader) if len(names) == 2 else "every other"
+    figures = listed([s.column.in_a_sentence for s in ahead[:3]]) + (" and more" if len(ahead) > 3 else "")
+    behind_in = f" and behind in {lost}" if lost else ""
+    return f"No clear winner: {leader} is ahead of {whom} in {_of(len(ahead), standings)} ({figures}){behind_in}."
 
 
-def _clear(terms: Terms, leader: str, ahead: Sequence[Standing], standings: Sequence[Standing], count: int) -> str:
-    """A leads B, or all, in at least half of the figures and is behind in none."""
+def _clear(
+    terms: Wording, leader: str, ahead: Sequence[Standing], standings: Sequence[Standing], count: int, lost: int
+) -> str:
+    """A leads B, or all, in at least half of the figures; in most of them where it is behind in some."""
     first = ahead[0]
     rival = other(first.behind[0], leader)
     column, of_rival = first.column, "" if count == 2 else f" of {rival}, the next"
     example = f"{column.name} {column.text(first.value)} against {column.text(first.values[rival])}{of_rival}"
+    where = f"here{' in most respects' if lost else ''}"
+    figures = _of(len(ahead), standings) + (f" and behind in {lost}" if lost else "")
     if count == 2:
-        return f"{leader}{terms.better} {rival}'s here: ahead in {_of(len(ahead), standings)}, {example}."
-    return f"{leader}{terms.best}: ahead of all {count - 1} others in {_of(len(ahead), standings)}, {example}."
+        return f"{leader}{terms.better} {rival}'s {where}: ahead in {figures}, {example}."
+    return f"{leader}{terms.best} {where}: ahead of all {count - 1} others in {figures}, {example}."
 
 
 def _of(count: int, standings: Sequence[Standing]) -> str:

@@ -92,7 +92,7 @@ def _short_text(estimate: Estimate | None) -> str:
     """A figure in three digits ± one."""
     if estimate is None:
         return "–"
-    half = "" if estimate.ends is None else (estimate.ends[1] - estimate.ends[0]) / 2
+    half = 0.0 if estimate.ends is None else (estimate.ends[1] - estimate.ends[0]) / 2
     return significant(estimate.value, 3) + (f" ±{significant(half, 1, like=estimate.value)}" if half else "")
 
 

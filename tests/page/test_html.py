@@ -14,7 +14,7 @@ from tests.fake_study import HOSTILE, Links
     [
         html.table([HOSTILE], [[Cell(HOSTILE, HOSTILE)]], caption=HOSTILE),
         html.picture(b"", HOSTILE, (HOSTILE,)),
-        html.folded(HOSTILE, html.code(HOSTILE) + html.text(HOSTILE) + html.bullets([HOSTILE])),
+        html.folded(HOSTILE, html.code(HOSTILE, HOSTILE) + html.text(HOSTILE) + html.bullets([HOSTILE])),
         html.download(HOSTILE, HOSTILE, HOSTILE),
         charts.bars({HOSTILE: {HOSTILE: (0.5, 0.4, 0.6)}}, HOSTILE),
         charts.curves({HOSTILE: [(1.0, 2.0, 1.0, 3.0), (10.0, 1.0, None, None)]}, HOSTILE, HOSTILE),

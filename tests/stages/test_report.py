@@ -76,13 +76,14 @@ def test_every_part_is_there_and_nothing_is_asked_of_anyone(whole: Artefact) -> 
     headings = re.findall(r"<h2>(.*?)</h2>", text(whole))
     assert headings == [
         "The answer", "Comparison", "Curves over training", "Samples", "Reconstructions by step", "What the embeddings keep",
-        "Nearest training images", "Classes", "Provenance",
+        "Nearest training images", "Classes", "Budget", "Provenance", "Whom to cite",
     ]  # fmt: skip
     assert len(Links(text(whole)).found) > 20 and Links(text(whole)).outside == []
     assert HOSTILE not in text(whole) and "&lt;img src=x" in text(whole)
     assert f"{HOSTILE.replace('<', '&lt;').replace('>', '&gt;')} and =cat look swapped" in text(whole)
     figures = {p.stem.split("-")[0] for p in (whole.path / "figures").iterdir()}
-    assert figures == {"samples", "real", "reconstructions", "copies", "curve", "factors"}
+    assert figures == {"forest", "strips", "samples", "real", "reconstructions", "copies", "curve", "factors"}
+    assert all((whole.path / "figures" / f"{p.stem}.svg").is_file() for p in (whole.path / "figures").iterdir())
 
 
 def test_every_table_of_a_weak_judge_says_so(whole: Artefact) -> None:
