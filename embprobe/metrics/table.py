@@ -15,7 +15,7 @@ def significant(value: float, digits: int = 4, like: float | None = None) -> str
         return f"{value:g}".replace("-0", "0").replace("-", "−")
     size = abs(value if like is None or like == 0 else like)
     rounded = float(f"{value:.{digits - 1}e}")
-    if size >= HUGE or size < TINY or abs(rounded) >= HUGE:
+    if size >= HUGE or min(size, abs(value)) < TINY or abs(rounded) >= HUGE:
         mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
         return f"{mantissa}e{int(power)}".replace("-", "−")
     places = digits - 1 - math.floor(math.log10(abs(rounded)))

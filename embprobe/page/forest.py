@@ -71,7 +71,7 @@ class Layout:
         return self.name == "narrow"
 
 
-WIDE = Layout("wide", 1000, 150, 600, 616, 12, 0)
+WIDE = Layout("wide", 1000, 170, 600, 616, 12, 0)
 NARROW = Layout("narrow", 360, 6, 214, 222, 13, 16)
 
 
@@ -129,7 +129,8 @@ def _heads(forest: Forest, layout: Layout, y: float) -> str:
     drawn += f'<text x="{layout.right}" y="{y}" text-anchor="end">{real}</text>'
     if not layout.stacked:
         drawn += f'<text x="{layout.values}" y="{y}">value ± 95 %</text>'
-        drawn += f'<text x="{APART}" y="{y}">ahead of the next by [95 %]</text>'
+        if any(row.difference for row in forest.rows):
+            drawn += f'<text x="{APART}" y="{y}">ahead of the next by [95 %]</text>'
     return drawn
 
 

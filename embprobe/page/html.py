@@ -155,7 +155,7 @@ def download(words: str, name: str, content: str) -> str:
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     """The whole document."""
     shown = [s for s in sections if s.content]
-    links = "".join(f'<li><a href="#{s.anchor}">{markup(s.name)}</a></li>' for s in shown)
+    links = "".join(f'<li><a href="#{s.anchor}">{markup(s.name)}</a></li>' for s in shown[1:])
     body = "\n".join(f'<section id="{s.anchor}"><h2>{markup(s.name)}</h2>\n{s.content}</section>' for s in shown)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -16,7 +16,7 @@ p, li { max-width: 48rem; } p { margin: .5rem 0; }
 .soft, figcaption, small, caption { color: var(--soft); font-size: .9rem; }
 a { color: var(--link); }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-nav ul { display: flex; flex-wrap: wrap; gap: 0 .85rem; padding: 0; margin: .3rem 0 0; list-style: none; font-size: .8rem; }
+nav ul { display: flex; flex-wrap: wrap; gap: 0 .8rem; padding: 0; margin: .3rem 0 0; list-style: none; font-size: .8rem; }
 main > section:first-child > h2 { margin: .6rem 0 .1rem; padding-top: .5rem; font-size: .9rem; color: var(--soft); }
 .headline + p { max-width: none; margin: 0; }
 .headline { font-size: clamp(1.15rem, 2.2vw, 1.5rem); line-height: 1.3; font-weight: 650; max-width: 68rem; margin: .1rem 0 .3rem;

@@ -62,7 +62,7 @@ def citations(study: Study, judged: Sequence[JudgeReport]) -> str:
     filled = {key for judge in judged for row in judge.rows for key in row.values}
     metrics = dict.fromkeys(entry for key, entry in OF_METRIC.items() if key in filled)
     entries = [software(study), *(paper(key) for key in (*cited_encoders(study), *metrics))]
-    return html.code("\n\n".join(entries), "BibTeX")
+    return html.folded(f"BibTeX ({len(entries)} entries)", html.code("\n\n".join(entries), "BibTeX"))
 
 
 def software(study: Study) -> str:

@@ -20,13 +20,13 @@ WORDS = {
     "compress": "VAE",
     "diffuse": "denoiser",
     "decode": "decoder",
-    "classify": "judge's training",
     "sample": "samples",
-    "features": "judges' features",
-    "measure": "figures",
-    "probe": "readers",
+    "classify": "judge's training",
 }
-HEADERS = ("what", "encoder", "runs", "images", "steps", "images seen", "parameters", "hours", "peak memory", "device")
+JUDGING = "judging and reading"  # the rest
+HEADERS = (
+    "what", "encoder", "parameters", "steps", "images seen", "time", "peak memory", "device", "images",
+)  # fmt: skip
 
 
 def budget(study: Study) -> str:
@@ -34,9 +34,11 @@ def budget(study: Study) -> str:
     owners = owned(study)
     groups: dict[tuple[str, str], list[Artefact]] = {}
     for artefact in in_order(study.all):
-        if artefact.complete and artefact.stage in WORDS:
-            groups.setdefault((artefact.stage, owners.get(artefact, "")), []).append(artefact)
-    order = sorted(groups, key=lambda key: list(WORDS).index(key[0]))
+        if artefact.complete:
+            word = WORDS.get(artefact.stage, JUDGING)
+            groups.setdefault((word, "" if word == JUDGING else owners.get(artefact, "")), []).append(artefact)
+    names = list(dict.fromkeys(name for _, name in groups))
+    order = sorted(groups, key=lambda key: ([*WORDS.values(), JUDGING].index(key[0]), names.index(key[1])))
     rows = [_line(*key, groups[key]) for key in order]
     caption = f"In all {_total([a for mine in groups.values() for a in mine])}, by each artefact's own clock."
     return html.table(HEADERS, rows, caption=caption) if rows else ""
@@ -58,25 +60,24 @@ def owned(study: Study) -> dict[Artefact, str]:
     return found
 
 
-def _line(stage: str, owner: str, artefacts: Sequence[Artefact]) -> list[Cell]:
+def _line(word: str, owner: str, artefacts: Sequence[Artefact]) -> list[Cell]:
     """The work of one kind on one encoder."""
     metrics = [a.metrics for a in artefacts]
     seconds = sum(a.manifest["seconds"] for a in artefacts)
-    seen = [m["images_seen"] for m in metrics if m.get("images_seen")]
     peaks = [(a.manifest.get("device_peak_bytes") or 0, a.manifest["peak_bytes"]) for a in artefacts]
     of_device, peak = (max(part) for part in zip(*peaks, strict=True))
     memory = console.size(peak) + (f" and {console.size(of_device)} of the GPU's" if of_device else "")
+    trained = [a for a in artefacts if a.metrics.get("images_seen")]
     return [
-        Cell(WORDS[stage]),
+        Cell(word, f"× {len(artefacts)}" if len(artefacts) > 1 else ""),
         Cell(owner),
-        Cell(str(len(artefacts)), sort=len(artefacts)),
-        Cell(_images(artefacts)),
-        _several([int(a.options["steps"]) for a in artefacts if a.options.get("steps") and stage != "sample"]),
-        _several(seen),
         _several([m["parameters"] for m in metrics if m.get("parameters")]),
-        Cell(significant(seconds / 3600, 2), sort=seconds),
+        _several([int(a.options["steps"]) for a in trained]),
+        _several([a.metrics["images_seen"] for a in trained]),
+        Cell(console.duration(seconds), sort=seconds),
         Cell(memory, sort=peak),
         Cell(", ".join(dict.fromkeys(_device(a) for a in artefacts))),
+        Cell(_images(artefacts)),
     ]
 
 
@@ -84,8 +85,8 @@ def _images(artefacts: Sequence[Artefact]) -> str:
     """The data sets that were worked on, with the training images of each; how many were drawn."""
     words = []
     for artefact in artefacts:
-        if artefact.stage == "sample":
-            words.append(f"{artefact.metrics.get('count', '?')} drawn")
+        if artefact.stage == "sample" and artefact.metrics.get("count"):
+            words.append(f"{artefact.metrics['count']} drawn")
         for images in [artefact] if artefact.stage == "ingest" else artefact.inputs.values():
             if images.stage == "ingest" and images.complete:
                 train = (images.metrics.get("splits") or {}).get("train")

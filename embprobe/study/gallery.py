@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from embprobe.page import html
 from embprobe.page.figures import Figures
-from embprobe.page.pictures import grid, webp
+from embprobe.page.pictures import LARGEST, grid, webp
 from embprobe.store import Array, Json
 from embprobe.study.facts import same_training
 from embprobe.study.moments import Moment
@@ -46,10 +46,11 @@ class Gallery:
     def density(self) -> float:
         """Bytes for a pixel, so that all pictures together keep to the page's budget."""
         pixels = 0
-        for evaluation in self.shown():
+        for number, evaluation in enumerate(self.shown()):
             height, width = evaluation.shown.array.shape[1:3]
-            grids = (2 + len(self.earlier(evaluation))) * ACROSS * ROWS + 2 * STRIP
-            pixels += height * width * (grids + 2 * ACROSS * len(evaluation.copies))
+            grids = 1 + len(self.earlier(evaluation)) + (not number)  # the first one has real images beside it
+            images = grids * ACROSS * ROWS + 2 * ACROSS * len(evaluation.copies) + STRIP
+            pixels += images * min(height, LARGEST) * min(width, LARGEST)
         for decoder in [Decoder(a) for a in self.study.all if a.stage == "decode"]:
             pixels += math.prod(decoder.snapshots.shape[:-1]) * 2 if decoder.snapshots is not None else 0
         return BUDGET / max(1, pixels)
