@@ -108,7 +108,7 @@ class Gallery:
         drawn = ""
         for name, images in lines.items():
             middle = (len(images) + 1) // 2
-            halves = [grid(part, len(part)) for part in (images[:middle], images[middle:]) if len(part)]
+            halves = [grid(part, len(part), 1) for part in (images[:middle], images[middle:]) if len(part)]
             data = [webp(half, middle, self.density * half[..., 0].size)[0] for half in halves]
             drawn += html.strip(name, data, f"{len(images)} images: {name}")
         self.figures.sheet("strips", grid(_alike(list(lines.values())), len(places)), tuple(lines))

@@ -54,23 +54,17 @@ def sentence(judge: JudgeReport, how: str) -> str:
     group = judge.groups[how]
     whys = {name: list(dict.fromkeys(w for r in rows for w in r.unusable)) for name, rows in group.items()}
     usable = {name: rows for name, rows in group.items() if not whys[name]}
-    learned = [name for name, rows in usable.items() if not rows[0].control]
-    left_out = {name: why for name, why in whys.items() if why and not group[name][0].control}
-    if left_out and len(learned) < 2:
-        return _not_usable(left_out, learned)
-    pairs = judge.differences.get(how, ())
-    if learned:
-        compared = judge.standings(how) if len(learned) > 1 else []
-    else:
-        compared = verdict.standings(usable, verdict.among(pairs, list(usable)))
+    learned = [name for name, rows in group.items() if not rows[0].control]
+    able = [name for name in learned or group if name in usable]
+    left_out = {name: whys[name] for name in learned or group if whys[name]}
+    if left_out and len(able) < 2:
+        return _not_usable(left_out, able)
+    if len(able) < 2:
+        return f"Nobody wins: {able[0]} is the only {'learned ' if learned else ''}encoder here."
+    pairs = verdict.among(judge.differences.get(how, ()), able)
+    told = _won(_terms(group), able, verdict.standings({name: usable[name] for name in able}, pairs))
     return " ".join(
-        part
-        for part in (
-            _won(_terms(usable), learned or list(usable), compared),
-            _absent(list(left_out)),
-            _best_control(usable, learned, judge, how),
-        )
-        if part
+        part for part in (told, _absent(list(left_out)), _best_control(usable, learned, judge, how)) if part
     )
 
 
@@ -159,6 +153,7 @@ def _absent(names: Sequence[str]) -> str:
 def _best_control(usable: Contenders, learned: Sequence[str], judge: JudgeReport, how: str) -> str:
     """The control that is ahead of every learned encoder in most figures, where one is in any."""
     pairs = judge.differences.get(how, ())
+    learned = [name for name in learned if name in usable]
     controls = [name for name, rows in usable.items() if rows[0].control and learned]
     ahead = {name: len(verdict.control_sides(name, learned, pairs)[True]) for name in controls}
     best = max(ahead, key=lambda name: ahead[name], default=None)

@@ -82,6 +82,16 @@ def test_a_lone_encoder_wins_nothing() -> None:
     )
 
 
+def test_controls_alone_are_compared_with_each_other() -> None:
+    pixels, noise = row("pixels", 10, 10, control=True), row("random", 30, 30, control=True)
+    assert said(pixels, noise).startswith(
+        "pixels's latents generate better images than random's here: ahead in all 2 figures"
+    )
+    assert said(pixels) == "Nobody wins: pixels is the only encoder here."
+    off = replace(noise, unusable=("it lies off the manifold of real images (…)",))
+    assert said(off) == "Not usable yet: the samples of random look like no real images."
+
+
 def test_what_is_not_usable_is_told_before_anything() -> None:
     off = {"unusable": ("it lies off the manifold of real images (precision 0.010, real ones 0.900)",)}
     still = {"unusable": ("it is still improving (FD fell from 20.0 to 12.0 between 3 and 10 epochs)",)}
