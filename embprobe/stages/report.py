@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Stage):
-    """Write one HTML page (and its PNG, SVG, CSV parts) from evaluations, probes and whatever they were made from."""
+    """Write one HTML page (and its PNG, SVG, PDF, CSV parts) from evaluations, probes and whatever they were made from."""
 
     version = 5
 

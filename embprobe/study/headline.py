@@ -1,5 +1,6 @@
 """The answer in one sentence that needs no metric to be known: who leads whom in how many figures, or why nobody wins."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -100,9 +101,12 @@ def _won(terms: Wording, names: Sequence[str], standings: Sequence[Standing]) ->
         if not standing.tied:
             wins.setdefault(standing.best, []).append(standing)
     if not wins:
-        behind = sum(bool(s.behind) for s in standings)
-        among = f"; some are behind in {behind}" if behind else ""
-        return f"Nobody wins: chance alone explains who is best in {_of(0, standings)}{among}."
+        heads = Counter(frozenset({s.best, *(other(d, s.best) for d in s.tied)}) for s in standings if s.behind)
+        if not heads:
+            return f"Nobody wins: chance alone explains who is best in {_of(0, standings)}."
+        ((head, count),) = heads.most_common(1)
+        who = listed([name for name in names if name in head]) if len(head) < 4 else f"{len(head)} of {len(names)}"
+        return f"Nobody wins alone: {who} share the lead in {_of(count, standings)}."
     leader, ahead = max(wins.items(), key=lambda item: len(item[1]))
     lost = sum(leader in {other(d, s.best) for d in s.behind} for s in standings)
     if 2 * len(ahead) >= len(standings) + bool(lost):
@@ -136,8 +140,9 @@ def _of(count: int, standings: Sequence[Standing]) -> str:
     """K of N figures."""
     if len(standings) == 1:
         return "the one figure there is"
-    told = {0: "any", len(standings): "all"}.get(count, str(count))
-    return f"{told} of {len(standings)} figures" if told != "all" else f"all {len(standings)} figures"
+    if count == len(standings):
+        return "both figures" if count == 2 else f"all {count} figures"
+    return f"{count or 'any'} of {len(standings)} figures"
 
 
 def _open(standings: Sequence[Standing], wins: Mapping[str, Sequence[Standing]]) -> str:

@@ -66,7 +66,7 @@ def test_nothing_but_chance_is_no_win() -> None:
         "Nobody wins: chance alone explains who is best in any of 2 figures."
     )
     assert said(row("a", 10, 10), row("b", 11, 10), row("c", 50, 50)) == (
-        "Nobody wins: chance alone explains who is best in any of 2 figures; some are behind in 2."
+        "Nobody wins alone: a and b share the lead in both figures."
     )
 
 
@@ -85,7 +85,7 @@ def test_a_lone_encoder_wins_nothing() -> None:
 def test_controls_alone_are_compared_with_each_other() -> None:
     pixels, noise = row("pixels", 10, 10, control=True), row("random", 30, 30, control=True)
     assert said(pixels, noise).startswith(
-        "pixels's latents generate better images than random's here: ahead in all 2 figures"
+        "pixels's latents generate better images than random's here: ahead in both figures"
     )
     assert said(pixels) == "Nobody wins: pixels is the only encoder here."
     off = replace(noise, unusable=("it lies off the manifold of real images (…)",))

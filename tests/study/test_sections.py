@@ -55,3 +55,29 @@ def test_a_class_has_its_figures_beside_their_floors_and_a_dash_where_it_has_too
     page = sections.classes([judge])
     assert ("(4.000)" in page) == (floor is not None) and "±2.0" in page
     assert page.count(">–<") == 1 and "FD ↓" in page and "KID" not in page
+
+
+def test_the_page_opens_with_the_data_that_rows_were_measured_against_and_no_other() -> None:
+    def measured(name: str, count: int) -> Any:  # Any: stands for an Evaluation
+        facts = SimpleNamespace(
+            metrics={"size": 64, "count": count, "splits": {"val": 7}},
+            fingerprint=name,
+            options={"source": f"/data/{name}"},
+        )
+        return SimpleNamespace(reference=SimpleNamespace(artefact=Hashed(vars(facts))), held_out="val")
+
+    class Hashed(SimpleNamespace):
+        def __init__(self, facts: dict[str, Any]) -> None:
+            super().__init__(**facts)
+
+        def __hash__(self) -> int:  # type: ignore[override]
+            return hash(self.fingerprint)
+
+    study: Any = SimpleNamespace(
+        final=[measured("cats", 9)], foreign=[], of_decoders=[measured("faces", 5)], aliases={}
+    )
+    assert sections.lead(study) == '<p class="soft">cats: 9 images of 64 px, held out: the 7 of val.</p>'
+    study.aliases = {"cats": "my cats"}
+    assert "my cats: 9 images" in sections.lead(study)
+    study.final = []
+    assert "faces: 5 images" in sections.lead(study)
