@@ -63,11 +63,17 @@ def _limits(found: Sequence[str]) -> str:
 def legend(plot: Forest) -> str:
     """How the picture is to be read."""
     worst = f"left: {plot.worst}" + (", images drawn without any learning" if plot.worst == overview.GAUSSIAN else "")
-    return (
+    told = [
         f"Every figure on the way from worst ({worst}) to real held-out images (right); whiskers: 95 % intervals; arrows: beyond "
-        "the scale. A sign before the difference: that one is ahead of the next best by more than chance, corrected for all "
-        "comparisons; ≈: can't be told. Grey and hollow: controls, which learned nothing."
-    )
+        "the scale."
+    ]
+    if any(row.difference for row in plot.rows):
+        told.append(
+            "A sign before the difference: that one is ahead of the next best by more than chance, corrected for all "
+            "comparisons; ≈: can't be told."
+        )
+    told += ["Grey and hollow: controls, which learned nothing."] if plot.controls else []
+    return " ".join(told)
 
 
 def in_figures(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:

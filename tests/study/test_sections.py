@@ -62,6 +62,7 @@ def test_the_page_opens_with_the_data_that_rows_were_measured_against_and_no_oth
         facts = SimpleNamespace(
             metrics={"size": 64, "count": count, "splits": {"val": 7}},
             fingerprint=name,
+            short=name,
             options={"source": f"/data/{name}"},
         )
         return SimpleNamespace(reference=SimpleNamespace(artefact=Hashed(vars(facts))), held_out="val")
