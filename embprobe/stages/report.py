@@ -80,7 +80,6 @@ class Report(Stage):
         )
         from embprobe.study.commands import Script
         from embprobe.study.gallery import Gallery
-        from embprobe.study.table import csv_text
 
         study = Study(self.artefacts, self.aliases)
         judged, reading = judging.compared(study)
@@ -105,10 +104,7 @@ class Report(Stage):
             Section("Provenance", provenance.provenance(study, script.text(out))),
             Section("Whom to cite", bibtex.citations(study, judged)),
         ]
-        tables = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
-        out.write_bytes("table.csv", csv_text(tables).encode())
-        if any(over_time.values()):
-            out.write_bytes("over-training.csv", csv_text(over_time).encode())
+        write_csv(judged, reading, over_time, out)
         out.write_json("table.json", table_json(study, judged, reading, courses, over_time, published))
         if self.latex:
             out.write_bytes("tables.tex", latex.tables(judged, reading, over_time, published).encode())
@@ -120,6 +116,18 @@ class Report(Stage):
     def aliases(self) -> dict[str, str]:
         """The alias of each artefact that has one, by fingerprint."""
         return {fingerprint: alias for fingerprint, _, alias in (name.partition(" ") for name in self.names)}
+
+
+def write_csv(
+    judged: "list[JudgeReport]", reading: "JudgeReport", over_time: "dict[str, list[Row]]", out: Artefact
+) -> None:
+    """Every row at full precision, and every row over training where there are some."""
+    from embprobe.study.table import csv_text
+
+    tables = {j.name: j.rows for j in (*judged, reading) if j.rows or j in judged}
+    out.write_bytes("table.csv", csv_text(tables).encode())
+    if any(over_time.values()):
+        out.write_bytes("over-training.csv", csv_text(over_time).encode())
 
 
 def table_json(

@@ -93,7 +93,7 @@ class Gallery:
         return words + html.row(sheets + self.real(by_class)) if sheets else ""
 
     def strips(self, judge: str, how: str) -> str:
-        """The first samples of each encoder below real held-out images: the same noise, and the same classes."""
+        """The first samples of each encoder below real held-out images: of the same seed, and the same classes."""
         first: dict[str, Evaluation] = {}
         for evaluation in self.study.once(judge):
             row = self.study.row(evaluation, {}, self.study.report(evaluation, judge))
@@ -114,7 +114,7 @@ class Gallery:
         self.figures.sheet("strips", grid(_alike(list(lines.values())), len(places)), tuple(lines))
         noise = {(repr(e.samples.artefact.spec.get("seed")), len(e.samples)) for e in evaluations if not e.is_foreign}
         words = ["the first ones drawn, nobody chose them"]
-        words += ["the same noise for each encoder"] if len(noise) == 1 else []
+        words += ["of the same seed for each encoder"] if len(noise) == 1 else []
         words += [f"each column of one class: {', '.join(dict.fromkeys(classes))}"] if classes else []
         return f'<div class="strips">{drawn}</div>' + html.text(f"Samples: {'; '.join(words)}.")
 

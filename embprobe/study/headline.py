@@ -25,7 +25,6 @@ class Wording:
 
     better: str  # A … B's
     best: str
-    unusable: str = "samples"
 
 
 SAMPLES = Wording("'s latents generate better images than", "'s latents generate the best images")
