@@ -171,5 +171,5 @@ def test_the_commands_options_are_those_of_evaluate() -> None:
 
 
 def test_names_that_fit_the_artefacts_not_one_by_one_are_refused(zoo: Zoo) -> None:
-    with pytest.raises(UserError, match="--names has 2 for 1 artefacts"):
-        embprobe.Report(artefacts=(zoo["images"],), names=("a", "b"))
+    with pytest.raises(UserError, match="--called has 2 for 1 artefacts"):
+        embprobe.Report(artefacts=(zoo["images"],), called=("a", "b"))

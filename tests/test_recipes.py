@@ -124,7 +124,7 @@ def has_the_papers_tables_and_figures(report: Artefact) -> None:
     keys = ("fd", "fd_all", "kid", "score", "tv", "precision", "recall")
     assert figures >= {f"curve-{key}.svg" for key in keys}
     assert figures >= {f"curve-squeezenet1-1-{key}.svg" for key in keys if key != "tv"}
-    assert len([name for name in figures if name.startswith("samples-")]) == 12
+    assert len([name for name in figures if name.startswith("samples-") and name.endswith(".png")]) == 12
     page = (report.path / "report.html").read_text()
     assert all(f"{NETWORK}, by class, after {epochs} epochs" in page for epochs in ("2.29", "4.57", "5.14"))
     rows = report.read_json("table.json")["over_training"]["squeezenet1_1"]

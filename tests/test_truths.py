@@ -83,8 +83,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("truths") / "store")
 
 
-def first_sentences(place: Store, a: str, b: str, judge_steps: int = 60) -> list[str]:
-    """The answer of a page about encoders `one` and `other` whose samples are of these kinds."""
+def first_sentences(place: Store, a: str, b: str, judge_steps: int = 60) -> tuple[list[str], str]:
+    """The answer of a page about encoders `one` and `other` whose samples are of these kinds, and its one sentence."""
     images = make(Ingest(), place)
     judge = make(Classify(images=images, steps=judge_steps, batch=32, rate=2e-3, device="cpu"), place)
     evaluated = []
@@ -98,39 +98,54 @@ def first_sentences(place: Store, a: str, b: str, judge_steps: int = 60) -> list
         control = replace(drawn, kind="noise", sampler="gaussian", seed=7)
         for samples in (make(drawn, place), make(control, place)):
             evaluated.append(make(Evaluate(samples=samples, reference=images, judges=(judge,), device="cpu"), place))
-    return make(Report(artefacts=tuple(evaluated)), place).read_json("table.json")["answer"][0]["said"]
+    told = make(Report(artefacts=tuple(evaluated)), place).read_json("table.json")
+    return told["answer"][0]["said"], told["headline"]
 
 
 def test_noise_wins_nothing(place: Store) -> None:
-    said = first_sentences(place, "noise", "noise")
+    said, headline = first_sentences(place, "noise", "noise")
     assert all("is not usable yet: its FD (" in s and "is not below that of latents drawn" in s for s in said[:2]), said
     assert said[2:] == ["Nobody wins."]
+    assert headline == (
+        "Not usable yet: the samples of one noise noise and other noise noise are no better than images drawn without any "
+        "learning."
+    )
 
 
 def test_identical_encoders_can_t_be_told_apart(place: Store) -> None:
-    said = first_sentences(place, "faithful", "faithful")
+    said, headline = first_sentences(place, "faithful", "faithful")
     assert "can't be told apart in" in said[0] and len(said) == 1, said
+    assert headline.startswith("Nobody wins: chance alone explains who is best in any of "), headline
 
 
 def test_the_better_one_leads(place: Store) -> None:
-    said = first_sentences(place, "faithful", "grainy")
+    said, headline = first_sentences(place, "faithful", "grainy")
     assert said[0].startswith("one faithful grainy leads other faithful grainy in FD"), said
+    assert headline.startswith(
+        "one faithful grainy's latents generate better images than other faithful grainy's here"
+    ), headline
 
 
 def test_who_copies_has_not_won(place: Store) -> None:
-    said = first_sentences(place, "faithful", "copies")
+    said, headline = first_sentences(place, "faithful", "copies")
     assert said[0].startswith("other faithful copies is not usable yet: it copies: at least"), said
     assert said[1] == "Nobody wins. one faithful copies has no other to be compared with."
+    assert headline == (
+        "Nobody wins: the samples of other faithful copies copy training images, so that one faithful copies has no other to "
+        "be compared with."
+    )
 
 
 def test_who_drops_classes_is_behind(place: Store) -> None:
-    said = first_sentences(place, "two classes", "faithful")
+    said, headline = first_sentences(place, "two classes", "faithful")
     assert said[0].startswith("other two classes faithful leads one two classes faithful in"), said
     assert "TV" in said[0] and "coverage" in said[0]
     assert not any(s.startswith("one two classes faithful leads") for s in said)
+    assert "other two classes faithful" in headline.split(" is ahead")[0].split("'s latents generate")[0], headline
 
 
 def test_a_broken_judge_concludes_nothing(place: Store) -> None:
-    said = first_sentences(place, "faithful", "grainy", judge_steps=1)
+    said, headline = first_sentences(place, "faithful", "grainy", judge_steps=1)
     assert len(said) == 1 and said[0].startswith("The judge can't tell the classes ("), said
     assert said[0].endswith("nothing is concluded from it, nobody wins.")
+    assert headline.startswith("Nobody wins: the judge itself can't tell the classes apart (")

@@ -126,6 +126,13 @@ def is_own(source: str) -> bool:
     return source in (FILE, FOLDER) or SIZED.fullmatch(source) is not None
 
 
+def called(word: str, weights: str | None) -> str:
+    """What people call an encoder: its name, or the file or folder that a user's own lay in."""
+    if not (is_own(word) and weights):
+        return word
+    return Path(weights).parent.name if word == FOLDER else Path(weights).name.split(".")[0]
+
+
 def takes(source: str) -> tuple[str, ...]:
     """What may be given of an encoder that its name and its file do not tell."""
     if timm_name(source) is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from embprobe import console
 from embprobe.encoders.frozen import Encoder, Facts, Given, of_vit
 from embprobe.encoders.layers import Words
-from embprobe.encoders.names import FILE, SIZED
+from embprobe.encoders.names import FILE, SIZED, called
 from embprobe.errors import UserError
 from embprobe.nn.recognise import Shapes, is_vit, sizes_of
 from embprobe.nn.vit import ViTConfig, build_vit
@@ -61,7 +61,7 @@ def from_file(name: str, path: Path | None, layer: Words, given: Given) -> Encod
                        "--mean and --std")  # fmt: skip
     for notice in notices:
         console.say(notice)
-    facts: Facts = {"kind": "vit", "called": path.name.split(".")[0], "weights": path.name}
+    facts: Facts = {"kind": "vit", "called": called(name, str(path)), "weights": path.name}
     facts |= {"weights_hash": file_hash(path), "notices": notices}
     return of_vit(vit, (side, side), statistics, "bicubic", facts, layer)
 

@@ -96,5 +96,7 @@ def show_tables(artefact: Artefact) -> None:
     """The comparison table of a report, on stderr; where it has one, in the short form that fits a terminal."""
     if artefact.stage == "report" and artefact.has("table.json"):
         table = artefact.read_json("table.json", dict)
+        if table.get("headline"):
+            console.say(str(table["headline"]))
         table = table.get("short") or table
         console.print_table(table["headers"], table["rows"], to_stderr=True)

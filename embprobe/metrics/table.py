@@ -1,6 +1,25 @@
 """What is known of each metric: its name, its digits, which way is better, its bounds, whether counts bias it."""
 
+import math
 from dataclasses import dataclass
+
+HUGE, TINY = 1e6, 1e-4  # from and below which a number is written as m.mmmeN
+
+
+def significant(value: float, digits: int = 4, like: float | None = None) -> str:
+    """A value with so many significant digits and a true minus; nothing that is not 0 reads as 0.
+
+    `like`: the value that this one is a tolerance of, and as which it is written.
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}".replace("-0", "0").replace("-", "−")
+    size = abs(value if like is None or like == 0 else like)
+    rounded = float(f"{value:.{digits - 1}e}")
+    if size >= HUGE or min(size, abs(value)) < TINY or abs(rounded) >= HUGE:
+        mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+        return f"{mantissa}e{int(power)}".replace("-", "−")
+    places = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:.{max(0, places)}f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -30,9 +49,11 @@ class Metric:
         return self.name + {True: " ↑", False: " ↓", None: ""}[self.higher]
 
     def text(self, value: float) -> str:
-        """A value with the metric's digits and a true minus."""
+        """A value with the metric's digits and a true minus, with two significant ones where these would read as 0."""
         shown = f"{value:.{self.digits}f}"
-        return shown[1:] if float(shown) == 0 and shown.startswith("-") else shown.replace("-", "−")
+        if abs(value) >= HUGE or (value and float(shown) == 0):
+            return significant(value, 4 if abs(value) >= HUGE else 2)
+        return shown.removeprefix("-") if value == 0 else shown.replace("-", "−")
 
 
 METRICS = (

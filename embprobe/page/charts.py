@@ -54,7 +54,7 @@ def curves(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str) ->
             if low is not None and high is not None:
                 place = f'x1="{scale.x(x):.1f}" x2="{scale.x(x):.1f}" y1="{scale.y(low):.1f}" y2="{scale.y(high):.1f}"'
                 parts.append(f'<line {place} stroke="{hue}" stroke-width="1.5"/>')
-            parts.append(_marker(number, scale.x(x), scale.y(y)))
+            parts.append(marker(number, scale.x(x), scale.y(y)))
     return _figure(HEIGHT, parts, list(series), f"{y_label} over {x_label}", lines=True)
 
 
@@ -133,15 +133,17 @@ def _ticks(low: float, high: float) -> list[float]:
     return shown if len(shown) <= 7 else [v for v in shown if math.log10(v) == round(math.log10(v))]
 
 
-def _marker(number: int, x: float, y: float) -> str:
+def marker(number: int, x: float, y: float, *, control: bool = False) -> str:
+    """The sign of a series: one of four shapes in one of eight hues; a control's is hollow and grey."""
     hue = HUES[number % len(HUES)]
+    paint = 'class="control"' if control else f'fill="{hue}"'
     kind = number % 4
     if kind == 0:
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{hue}"/>'
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.8" {paint}/>'
     if kind == 1:
-        return f'<rect x="{x - 3.2:.1f}" y="{y - 3.2:.1f}" width="6.4" height="6.4" fill="{hue}"/>'
+        return f'<rect x="{x - 3.4:.1f}" y="{y - 3.4:.1f}" width="6.8" height="6.8" {paint}/>'
     corners = ((0, -4.4), (4.2, 3.4), (-4.2, 3.4)) if kind == 2 else ((0, -4.6), (4.6, 0), (0, 4.6), (-4.6, 0))
-    return f'<polygon points="{" ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in corners)}" fill="{hue}"/>'
+    return f'<polygon points="{" ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in corners)}" {paint}/>'
 
 
 def _figure(height: int, parts: Sequence[str], names: Sequence[str], label: str, *, lines: bool) -> str:
@@ -152,19 +154,10 @@ def _figure(height: int, parts: Sequence[str], names: Sequence[str], label: str,
         if lines:
             dash = DASHES[i % len(DASHES)]
             key = f'<line x1="0" x2="26" y1="6" y2="6" stroke="{hue}" stroke-width="2" stroke-dasharray="{dash}"/>'
-            key += _marker(i, 13, 6)
+            key += marker(i, 13, 6)
         legend += f'<span><svg viewBox="0 0 26 12" aria-hidden="true">{key}</svg>{markup(name)}</span>'
     drawn = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{markup(label)}">{"".join(parts)}</svg>'
     return f'<figure>{drawn}<figcaption class="legend">{legend}</figcaption></figure>'
-
-
-def svg_file(figure: str) -> bytes:
-    """A figure's drawing as a file of its own."""
-    drawn = figure[figure.index("<svg") : figure.index("</svg>") + 6]
-    style = "<style>text{font:12px sans-serif;fill:#555}.axis{stroke:#ddd}</style>"
-    opened = drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#222" ', 1)
-    place = opened.index(">") + 1
-    return (opened[:place] + style + opened[place:]).encode()
 
 
 def _short(value: float) -> str:

@@ -1,9 +1,10 @@
 """One self-contained HTML page: headings, tables that sort, pictures as data; nothing is fetched from anywhere."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 from embprobe.console import visible
 from embprobe.page.style import SCRIPT, STYLE
@@ -46,29 +47,42 @@ def table(
     *,
     caption: str = "",
     floors: Sequence[int] = (),
+    under: Mapping[int, int] | None = None,
     sortable: bool = True,
     kind: str = "",
 ) -> str:
-    """An HTML table in a box that scrolls; `floors` are rows that are references: they stay below when it is sorted."""
+    """An HTML table in a box that scrolls.
+
+    `floors` are rows that are references: they stay below when it is sorted. `under`: rows that are folded under another.
+    """
     numbers = {i for row in rows for i, cell in enumerate(row) if cell.sort is not None or cell.shade is not None}
     head = ""
     for i, header in enumerate(headers):
         word = "" if i in numbers else ' class="word"'
         head += f'<th scope="col"{word}>{f"<button>{markup(header)}</button>" if sortable else markup(header)}</th>'
-    body = "".join(_line(row, numbers) for i, row in enumerate(rows) if i not in floors)
+    under = under or {}
+    body = "".join(_line(row, numbers, _fold(i, under)) for i, row in enumerate(rows) if i not in floors)
     foot = "".join(_line(row, numbers) for i, row in enumerate(rows) if i in floors)
     titled = f"<caption><span>{markup(caption)}</span></caption>" if caption else ""
     foot = f'<tbody class="floor">\n{foot}</tbody>' if foot else ""
     name = markup(caption or ", ".join(headers[:3]))
     return (
-        f'<div class="wide {kind}" tabindex="0" role="region" aria-label="Table: {name}"><table>{titled}'
-        f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody>{foot}</table></div>"
+        f'<div class="scroller"><div class="wide {kind}" tabindex="0" role="region" aria-label="Table: {name}"><table>{titled}'
+        f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody>{foot}</table></div></div>"
     )
 
 
-def _line(row: Sequence[Cell], numbers: set[int]) -> str:
+def _fold(place: int, under: Mapping[int, int]) -> Literal["opens", "inside", ""]:
+    return "inside" if place in under else "opens" if place in under.values() else ""
+
+
+def _line(row: Sequence[Cell], numbers: set[int], fold: Literal["opens", "inside", ""] = "") -> str:
     cells = "".join(_cell(cell, "td" if i else "th", i not in numbers) for i, cell in enumerate(row))
-    return f"<tr>{cells}</tr>\n"
+    if fold == "opens":  # a button before the first cell's words
+        name = f"Each seed of {markup(row[0].text)}"
+        button = f'<button class="fold" aria-expanded="false" aria-label="{name}"></button>'
+        cells = cells.replace(">", f">{button}", 1)
+    return f'<tr class="inside" hidden>{cells}</tr>\n' if fold == "inside" else f"<tr>{cells}</tr>\n"
 
 
 def _cell(cell: Cell, tag: str, word: bool) -> str:
@@ -90,6 +104,15 @@ def picture(data: bytes, caption: str, beside: Sequence[str] = (), size: tuple[i
     words = "".join(f'<span title="{markup(word)}">{markup(word)}</span>' for word in beside)
     image = f'<div class="sheet"><div class="beside">{words}</div>{image}</div>' if words else image
     return f"<figure>{image}<figcaption>{markup(caption)}</figcaption></figure>"
+
+
+def strip(name: str, halves: Sequence[bytes], alt: str) -> str:
+    """A line of images under its name, in halves of which the second goes below the first where there is no room."""
+    drawn = ""
+    for half in halves:
+        drawn += f'<img alt="{markup(alt)}" src="data:image/webp;base64,{base64.b64encode(half).decode()}">'
+        alt = ""
+    return f'<div class="strip"><div class="named">{markup(name)}</div><div class="halves">{drawn}</div></div>'
 
 
 def row(content: str, *, large: bool = False) -> str:
@@ -118,9 +141,9 @@ def folded(summary: str, content: str, *, is_open: bool = False) -> str:
     return f"<details{opened}><summary>{markup(summary)}</summary>{content}</details>" if content else ""
 
 
-def code(lines: str) -> str:
-    """Commands as they are typed."""
-    return f'<pre tabindex="0" role="region" aria-label="Commands"><code>{markup(lines)}</code></pre>'
+def code(lines: str, label: str) -> str:
+    """Commands or entries as they are typed."""
+    return f'<pre tabindex="0" role="region" aria-label="{markup(label)}"><code>{markup(lines)}</code></pre>'
 
 
 def download(words: str, name: str, content: str) -> str:
@@ -132,7 +155,7 @@ def download(words: str, name: str, content: str) -> str:
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     """The whole document."""
     shown = [s for s in sections if s.content]
-    links = "".join(f'<li><a href="#{s.anchor}">{markup(s.name)}</a></li>' for s in shown)
+    links = "".join(f'<li><a href="#{s.anchor}">{markup(s.name)}</a></li>' for s in shown[1:])
     body = "\n".join(f'<section id="{s.anchor}"><h2>{markup(s.name)}</h2>\n{s.content}</section>' for s in shown)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -1,16 +1,19 @@
 """Pictures: images side by side on a sheet, as PNG for a file and as WebP for the page."""
 
 import io
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
+    from PIL.Image import Image
 
 LARGEST = 128  # pixels a side, of an image in the page; its file keeps them all
 QUALITY = 95
 LONGEST = 32  # characters of a title beside a row
+SMALLER = ((1.0, 85), (1.0, 70), (1.0, 50), (0.7, 50), (0.5, 50), (0.35, 50), (0.25, 50))  # share of the sides, quality
 
 
 def grid(images_NHWC: "np.ndarray", columns: int, gap: int = 2) -> "np.ndarray":
@@ -52,10 +55,11 @@ def png(image_HWC: "np.ndarray") -> bytes:
     return buffer.getvalue()
 
 
-def webp(image_HWC: "np.ndarray", columns: int) -> tuple[bytes, tuple[int, int]]:
+def webp(image_HWC: "np.ndarray", columns: int, most: float = math.inf) -> tuple[bytes, tuple[int, int]]:
     """A sheet as WebP, lossless or of quality 95, whichever is smaller, and its (width, height).
 
-    Sheets whose images are larger than 128 px are made smaller: the page has a budget, the PNG beside it has none.
+    Sheets whose images are larger than 128 px are made smaller, and so is the quality, then the size, of one that takes
+    more than `most` bytes: the page has a budget, the PNG beside it has none.
     """
     from PIL import Image
 
@@ -63,9 +67,18 @@ def webp(image_HWC: "np.ndarray", columns: int) -> tuple[bytes, tuple[int, int]]
     widest = columns * (LARGEST + 2) - 2
     if image.width > widest:
         image = image.resize((widest, round(image.height * widest / image.width)), Image.Resampling.LANCZOS)
-    encoded = []
-    for options in ({"lossless": True, "quality": 50}, {"quality": QUALITY}):
-        buffer = io.BytesIO()
-        image.save(buffer, "WEBP", method=4, **options)
-        encoded.append(buffer.getvalue())
-    return min(encoded, key=len), image.size
+    size = image.size
+    best = min(_encoded(image, lossless=True, quality=50), _encoded(image, quality=QUALITY), key=len)
+    for share, quality in SMALLER:
+        if len(best) <= most:
+            break
+        shape = max(1, round(size[0] * share)), max(1, round(size[1] * share))
+        smaller = image if share == 1 else image.resize(shape, Image.Resampling.LANCZOS)
+        best = min(best, _encoded(smaller, quality=quality), key=len)
+    return best, size
+
+
+def _encoded(image: "Image", **options: float) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", method=4, **options)
+    return buffer.getvalue()

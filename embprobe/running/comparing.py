@@ -94,7 +94,7 @@ def compare(
         made.append(maker(evaluation(maker(each) if isinstance(each, Ingest) else each)))
         console.say(f"[{number}/{len(asked)}] {name} {made[-1].short}, {console.duration(time.monotonic() - began)}")
     title = title or f"Samples against {word_of(reference)}"
-    return maker(Report(artefacts=tuple(made), names=tuple(asked), title=title, device=device))
+    return maker(Report(artefacts=tuple(made), called=tuple(asked), title=title, device=device))
 
 
 def named_samples(

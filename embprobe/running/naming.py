@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 from functools import cached_property
 from pathlib import Path
 
-from embprobe.encoders.names import FOLDER, is_own
+from embprobe.encoders.names import called
 from embprobe.errors import DamagedError
 from embprobe.stage import shown_default
 from embprobe.stages import STAGES
@@ -62,14 +62,14 @@ class Naming:
 
     def encoder(self, artefact: Artefact) -> str:
         """What the encoder of an `extract` artefact is called."""
+        mine = self.aliases.get(artefact.fingerprint)
+        if mine:
+            return " ".join(mine)
         pretrained = artefact.inputs.get("encoder")
         if pretrained is not None:
             alias = self.aliases.get(pretrained.fingerprint)
             return " ".join(alias) if alias else _objective(pretrained)
-        word, weights = str(artefact.options["encoder"]), artefact.options.get("weights")
-        if not (is_own(word) and weights):
-            return word
-        return Path(weights).parent.name if word == FOLDER else Path(weights).name.split(".")[0]
+        return called(str(artefact.options["encoder"]), artefact.options.get("weights"))
 
     def subject(self, artefact: Artefact) -> str:
         """What it is about: encoders where there are any, else data, else what it was asked for."""

@@ -50,6 +50,38 @@ class Mean:
             frozenset(row.reference for row in mine),
         )
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Its 95 % interval: over the choice of images, over the seeds where these vary more than that explains."""
+        from embprobe.metrics.intervals import sampling, student, welch
+
+        variance, freedom = sampling(self.spread, Spread(), paired=False)
+        reach = student(freedom) * math.sqrt(variance)
+        repeated = [_of_seeds(values) for values in (self.trained, self.decoded) if len(values) > 1]
+        total, of_seeds = welch(repeated) if repeated else (0.0, 1.0)
+        if total > variance:
+            reach = max(reach, student(of_seeds) * math.sqrt(total))
+        return self.value - reach, self.value + reach
+
+
+def _of_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Variance of a mean over seeds, and its degrees of freedom."""
+    from statistics import variance
+
+    return variance(values) / len(values), len(values) - 1.0
+
+
+def mean_estimate(rows: Sequence[Row], key: str) -> Estimate | None:
+    """An encoder's figure over its rows, with the interval that its differences go by; a single row's is its own."""
+    mine = [row.values[key] for row in rows if key in row.values]
+    if len(mine) <= 1:
+        return mine[0] if mine else None
+    reliable, mean = all(estimate.reliable for estimate in mine), Mean.of(rows, key)
+    if mean is None:
+        return Estimate(sum(estimate.value for estimate in mine) / len(mine), reliable=reliable)
+    low, high = mean.ends
+    return Estimate(mean.value, low, high, floor=mine[0].floor, reliable=reliable)
+
 
 def _means(pairs: Sequence[tuple[str, float]]) -> dict[str, float]:
     """The mean of the values of each name."""
@@ -98,11 +130,8 @@ class Difference:
         return (self.value, self.low, self.high) if self.value > 0 else (-self.value, -self.high, -self.low)
 
     def text(self) -> str:
-        """by SIZE [LOW, HIGH], with as many digits as it takes to see on which side of 0 the ends are."""
-        column = self.column
-        while column.digits < 8 and any(end and float(f"{end:.{column.digits}f}") == 0 for end in self.lead()):
-            column = replace(column, digits=column.digits + 1)
-        size, low, high = (column.text(v) for v in self.lead())
+        """SIZE [LOW, HIGH]; an end that is not 0 never reads as 0."""
+        size, low, high = (self.column.text(v) for v in self.lead())
         return f"{size} [{low}, {high}]"
 
     @property

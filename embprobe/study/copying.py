@@ -4,9 +4,16 @@ from embprobe.page import html
 from embprobe.page.html import Cell
 from embprobe.store import Json
 from embprobe.study.cautions import pvalue
+from embprobe.study.gallery import Gallery
 from embprobe.study.judging import JudgeReport
 from embprobe.study.reading import SPACES, Study
 from embprobe.study.usable import warned
+
+
+def copies_section(study: Study, judge: JudgeReport, gallery: Gallery) -> str:
+    """The tests, and the pairs that look most like copies to be opened."""
+    pairs = html.folded("The pairs most like copies", gallery.neighbours())
+    return copies_table(study, judge) + pairs
 
 
 def copies_table(study: Study, judge: JudgeReport) -> str:

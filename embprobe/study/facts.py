@@ -1,5 +1,6 @@
 """Facts of the artefacts behind a study: what encoders, settings and seeds are called."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from embprobe.encoders import names
@@ -7,6 +8,7 @@ from embprobe.metrics.estimate import Estimate
 from embprobe.store import Artefact, Json
 from embprobe.views import Embeddings, Samples
 
+Aliases = Mapping[str, str]  # fingerprint → alias
 CHAIN = ("sample", "diffuse", "decode", "compress")  # stages between embeddings and samples
 NEITHER = (
     "stage",
@@ -20,19 +22,30 @@ NEITHER = (
 )  # neither how a row was made nor its name
 
 
-def encoder_label(embeddings: Embeddings) -> str:
-    """`ijepa`, `mae`, `pixels`, … whatever was asked for, or what a pretrained encoder learned."""
+def encoder_label(embeddings: Embeddings, aliases: Aliases) -> str:
+    """The alias of the embeddings, else of a pretrained encoder, else what was asked for."""
+    encoder = embeddings.encoder
+    if embeddings.artefact.fingerprint in aliases:
+        return aliases[embeddings.artefact.fingerprint]
+    if isinstance(encoder, Artefact) and encoder.fingerprint in aliases:
+        return aliases[encoder.fingerprint]
+    return asked_name(embeddings)
+
+
+def asked_name(embeddings: Embeddings) -> str:
+    """`ijepa`, `mae`, `pixels`, … whatever was asked for, a user's own file, or what a pretrained encoder learned."""
     encoder = embeddings.encoder
     if isinstance(encoder, str):
-        return encoder
-    learned = encoder.options["steps"] or encoder.options["weights"]
-    return str(encoder.options["objective"]) + ("" if learned else " untrained")
+        return names.called(encoder, embeddings.artefact.options.get("weights"))
+    return str(encoder.options["objective"]) + (" untrained" if is_untrained(embeddings) else "")
 
 
 def is_untrained(embeddings: Embeddings) -> bool:
     """Whether the encoder learned nothing: pixels or an untrained network."""
-    label = encoder_label(embeddings)
-    return names.is_control(label) or label.endswith(" untrained")
+    encoder = embeddings.encoder
+    if isinstance(encoder, str):
+        return names.is_control(encoder)
+    return not (encoder.options["steps"] or encoder.options["weights"])
 
 
 def estimates_of(metrics: dict[str, Json]) -> dict[str, Estimate]:

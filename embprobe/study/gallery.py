@@ -1,41 +1,59 @@
 """The pictures of a study: samples, reconstructions by step, and samples beside the training images they resemble."""
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from embprobe.page import html
-from embprobe.page.pictures import grid, png, webp
-from embprobe.store import Array, Artefact, Json
+from embprobe.page.figures import Figures
+from embprobe.page.pictures import LARGEST, grid, webp
+from embprobe.store import Array, Json
 from embprobe.study.facts import same_training
 from embprobe.study.moments import Moment
 from embprobe.study.reading import SPACES, Study
 from embprobe.study.training import file_name
-from embprobe.views import Decoder, Evaluation, Images
+from embprobe.views import Decoder, Evaluation, Images, Samples
 
 if TYPE_CHECKING:
     import numpy as np
 
 ACROSS = 8
 ROWS = 8
+STRIP = 12  # images of each encoder beneath the answer
 CLASSES = 10  # shown at most
+BUDGET = 4.5e6  # bytes of all pictures in the page; a third more as they stand in it
 MOMENTS = 4  # before the end, shown at most of a denoiser
 NOTHING: tuple[str, ...] = ()
 
 
 class Gallery:
-    """The page's pictures; each is also written as a PNG file of its own."""
+    """The page's pictures; each is also written as files of its own."""
 
-    def __init__(self, study: Study, out: Artefact, moments: Sequence[Moment] = ()) -> None:
-        self.study, self.out, self.moments = study, out, moments
+    def __init__(self, study: Study, figures: Figures, moments: Sequence[Moment] = ()) -> None:
+        self.study, self.figures, self.moments = study, figures, moments
 
     def keep(
         self, name: str, images_NHWC: "np.ndarray", caption: str, beside: tuple[str, ...] = (), across: int = ACROSS
     ) -> str:
-        """Writes a sheet as PNG and returns its place in the page."""
+        """Writes a sheet beside the page and returns its place in it."""
         sheet = grid(images_NHWC, across)
-        self.out.write_bytes(f"figures/{file_name(name)}.png", png(sheet))
-        data, size = webp(sheet, across)
+        self.figures.sheet(file_name(name), sheet, beside)
+        data, size = webp(sheet, across, self.density * sheet[..., 0].size)
         return html.picture(data, caption, beside, size)
+
+    @cached_property
+    def density(self) -> float:
+        """Bytes for a pixel, so that all pictures together keep to the page's budget."""
+        pixels = 0
+        for number, evaluation in enumerate(self.shown()):
+            height, width = evaluation.shown.array.shape[1:3]
+            grids = 1 + len(self.earlier(evaluation)) + (not number)  # the first one has real images beside it
+            images = grids * ACROSS * ROWS + 2 * ACROSS * len(evaluation.copies) + STRIP
+            pixels += images * min(height, LARGEST) * min(width, LARGEST)
+        for decoder in [Decoder(a) for a in self.study.all if a.stage == "decode"]:
+            pixels += math.prod(decoder.snapshots.shape[:-1]) * 2 if decoder.snapshots is not None else 0
+        return BUDGET / max(1, pixels)
 
     def shown(self) -> list[Evaluation]:
         """The first evaluation of each set of samples of a finished denoiser, and of images from elsewhere."""
@@ -73,6 +91,45 @@ class Gallery:
                 sheets += self.keep(name, pictures(images, rows), caption, beside)
         words = html.text("Beside a row: the class asked for, or for images from elsewhere theirs.") if by_class else ""
         return words + html.row(sheets + self.real(by_class)) if sheets else ""
+
+    def strips(self, judge: str, how: str) -> str:
+        """The first samples of each encoder below real held-out images: of the same seed, and the same classes."""
+        first: dict[str, Evaluation] = {}
+        for evaluation in self.study.once(judge):
+            row = self.study.row(evaluation, {}, self.study.report(evaluation, judge))
+            if row.how == how:
+                first.setdefault(row.encoder, evaluation)
+        if not first:
+            return ""
+        evaluations = list(first.values())
+        places, classes = same_places([e.shown for e in evaluations])
+        lines = {"real, held out": self.held_out(evaluations[0], places, classes)}
+        lines |= {name: e.shown.array.take(places) for name, e in first.items()}
+        drawn = ""
+        for name, images in lines.items():
+            middle = (len(images) + 1) // 2
+            halves = [grid(part, len(part), 1) for part in (images[:middle], images[middle:]) if len(part)]
+            data = [webp(half, middle, self.density * half[..., 0].size)[0] for half in halves]
+            drawn += html.strip(name, data, f"{len(images)} images: {name}")
+        self.figures.sheet("strips", grid(_alike(list(lines.values())), len(places)), tuple(lines))
+        noise = {(repr(e.samples.artefact.spec.get("seed")), len(e.samples)) for e in evaluations if not e.is_foreign}
+        words = ["the first ones drawn, nobody chose them"]
+        words += ["of the same seed for each encoder"] if len(noise) == 1 else []
+        words += [f"each column of one class: {', '.join(dict.fromkeys(classes))}"] if classes else []
+        return f'<div class="strips">{drawn}</div>' + html.text(f"Samples: {'; '.join(words)}.")
+
+    def held_out(self, evaluation: Evaluation, places: "np.ndarray", classes: Sequence[str]) -> "np.ndarray":
+        """As many held-out images, of these classes if there are some."""
+        import numpy as np
+
+        images = evaluation.reference
+        rows = images.of_split(evaluation.held_out or images.held_out_split)
+        rows = np.random.default_rng(0).permutation(rows if len(rows) else images.train)
+        if classes and images.labels is not None:
+            found = {name: list(rows[images.labels[rows] == c]) for c, name in enumerate(images.classes)}
+            rows = np.array([found[name].pop(0) if found.get(name) else -1 for name in classes])
+        rows = np.concatenate([rows, np.full(len(places), -1)])[: len(places)].astype(np.int64)
+        return self.sized(images, rows, evaluation.shown.array)
 
     def real(self, by_class: bool) -> str:
         """Real training images, by class if the samples are."""
@@ -141,6 +198,34 @@ class Gallery:
         return self.keep(
             f"copies-{space}-{evaluation.short}", sheet, caption, ("sample", "training"), across=len(pairs)
         )
+
+
+def same_places(shown: "Sequence[Samples | Images]") -> "tuple[np.ndarray, list[str]]":
+    """Places to show of every set, each class in turn, and the classes' names; none where the sets don't agree in them."""
+    import numpy as np
+
+    count = min(len(each.array) for each in shown)
+    labels = [None if each.labels is None else np.array(each.labels)[:count] for each in shown]
+    first, classes = labels[0], shown[0].classes
+    alike = first is not None and all(
+        label is not None and (label == first).all() and each.classes == classes
+        for label, each in zip(labels, shown, strict=True)
+    )
+    if first is None or not alike or len(set(first)) < 2:
+        return np.arange(min(STRIP, count)), []
+    rounds = [np.nonzero(first == c)[0] for c in sorted(set(first))][:STRIP]
+    places = [of[turn] for turn in range(STRIP) for of in rounds if turn < len(of)][:STRIP]
+    return np.array(places), [classes[first[place]] for place in places]
+
+
+def _alike(lines: "list[np.ndarray]") -> "np.ndarray":
+    """Images of several sizes at the first one's."""
+    import numpy as np
+
+    from embprobe.pixels import resized  # heavy
+
+    size = lines[0].shape[1:3]
+    return np.concatenate([line if line.shape[1:3] == size else resized(line, size) for line in lines])
 
 
 def class_rows(label: "np.ndarray", classes: list[str]) -> "tuple[np.ndarray, tuple[str, ...]]":

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from embprobe.console import visible
+from embprobe.metrics.table import significant
 from embprobe.page.html import Cell
 from embprobe.study.cautions import pvalue
 from embprobe.study.judging import JudgeReport
@@ -77,8 +78,8 @@ def difference_floats(judge: JudgeReport) -> list[str]:
     lines = [r"drawn & figure & first & second & first $-$ second & 95\,\% interval & $p$ corrected & over \\ \midrule"]
     for how, differences in judge.differences.items():
         for d in differences:
-            ends = f"[{d.column.text(d.low)}, {d.column.text(d.high)}]"
-            size = escaped(d.column.text(d.value))
+            ends = f"[{significant(d.low)}, {significant(d.high)}]"
+            size = escaped(significant(d.value))
             words = [how, d.column.name, d.first, d.second]
             bold = rf"\textbf{{{size}}}" if d.significant else size
             chance = "--" if d.barred else escaped(pvalue(d.corrected))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embprobe.encoders import names
-from embprobe.metrics.table import METRIC
+from embprobe.metrics.table import significant
 from embprobe.page import html
 from embprobe.page.html import Cell
 from embprobe.store import Json
-from embprobe.study.facts import encoder_label
+from embprobe.study.facts import asked_name
 from embprobe.study.moments import Moment
 from embprobe.study.published import BY_CLASS, CLASS_COLUMNS, COLUMNS, ENCODERS, FIRST, UNCONDITIONAL
 from embprobe.study.reading import Study
@@ -107,8 +107,7 @@ def _cell(study: Study, moment: Moment, source: FigureSource, class_name: str | 
     estimate = source.estimate(study, moment, class_name)
     if estimate is None:
         return NOTHING
-    column = METRIC[source.key]
-    return Cell(column.text(estimate.value), half_width(column, estimate.ends), sort=estimate.value)
+    return Cell(significant(estimate.value), half_width(estimate), sort=estimate.value)
 
 
 # ---- paper against here
@@ -155,7 +154,7 @@ def _like(shown: Sequence[Moment], encoder: str, *, by_class: bool, last: bool) 
         (
             m
             for m in shown
-            if names.timm_name(encoder_label(m.samples.embeddings)) == wanted
+            if names.timm_name(asked_name(m.samples.embeddings)) == wanted
             and m.samples.denoiser.conditional == by_class
             and m.last == last
             and (last or _epochs(m) == str(FIRST))
@@ -186,7 +185,7 @@ def _published(value: float) -> Cell:
 def _terms(shown: Sequence[Moment], found: dict[str, FigureSource]) -> str:
     """On what the study's values rest, and why some of those here are missing."""
     said = ["The study: AFHQ, 5 000 samples of 128 px, last after 100 or 150 epochs; encoders are matched by name."]
-    there = {names.timm_name(encoder_label(m.samples.embeddings)) for m in shown}
+    there = {names.timm_name(asked_name(m.samples.embeddings)) for m in shown}
     absent = [word for name, word in ENCODERS.items() if names.timm_name(name) not in there]
     said += [f"Not on this page: {listed(absent)}."] if absent else []
     other = [s for s in found.values() if s.judge and not _is_published(s)]

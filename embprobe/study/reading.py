@@ -1,12 +1,15 @@
 """A comparison of encoders, read from evaluations, probes and what they were made from."""
 
+import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
 from embprobe.metrics.estimate import Estimate
 from embprobe.store import Artefact, Json
 from embprobe.study.facts import (
+    Aliases,
     differing,
     encoder_label,
     estimates_of,
@@ -25,14 +28,17 @@ from embprobe.study.rows import Row
 from embprobe.study.usable import Judged, copied, shortcomings
 from embprobe.views import Embeddings, Evaluation, Probing, Samples
 
+FINGERPRINT = re.compile("[0-9a-f]{10}")  # as an artefact's judge is told by
 SPACES = {"pixels": "pixels", "judge": "judge's features", "latents": "latents"}  # where copies are looked for
 
 
 class Study:
     """The evaluations and probes given, sorted by what they are about."""
 
-    def __init__(self, artefacts: tuple[Artefact, ...], names: tuple[str, ...] = ()) -> None:
-        self.given_names = dict(zip(artefacts, names, strict=False))
+    def __init__(
+        self, artefacts: tuple[Artefact, ...], aliases: Aliases | None = None, called: tuple[str, ...] = ()
+    ) -> None:
+        self.aliases, self.called = aliases or {}, dict(zip(artefacts, called, strict=False))
         self.all = list(dict.fromkeys(b for a in artefacts for b in a.lineage()))
         self.probings = [Probing(a) for a in self.all if a.stage == "probe"]
         evaluations = [Evaluation(a) for a in self.all if a.stage == "evaluate"]
@@ -55,8 +61,18 @@ class Study:
 
     def judge_name(self, report: Json) -> str:
         """A judge's name, with what tells it from another of that name and other weights."""
-        alike = self.judges_by_name[report["name"]]
-        return str(report["name"]) if len(alike) == 1 else f"{report['name']} {str(report.get('judge'))[:6]}"
+        name = self.plain_name(report)
+        alike = self.judges_by_name[name]
+        return name if len(alike) == 1 else f"{name} {str(report.get('judge'))[:6]}"
+
+    def plain_name(self, report: Json) -> str:
+        """A judge's name, an artefact's by its alias, else without its fingerprint."""
+        told = str(report["name"]).split(" ")
+        mark = told[-1]
+        if not FINGERPRINT.fullmatch(mark):
+            return " ".join(told)
+        known = (alias for fingerprint, alias in self.aliases.items() if fingerprint.startswith(mark))
+        return next(known, " ".join(told[:-1]) or "pretrained encoder")
 
     @cached_property
     def judges_by_name(self) -> dict[str, set[str]]:
@@ -64,7 +80,7 @@ class Study:
         found: dict[str, set[str]] = defaultdict(set)
         for evaluation in (*self.drawn, *self.gaussian, *self.foreign, *self.of_decoders):
             for report in evaluation.reports:
-                found[report["name"]].add(str(report.get("judge")))
+                found[self.plain_name(report)].add(str(report.get("judge")))
         return found
 
     def report(self, evaluation: Evaluation, judge: str) -> Json | None:
@@ -75,9 +91,9 @@ class Study:
 
     def label(self, embeddings: Embeddings) -> str:
         """The encoder's name, with what tells it from others of the same name."""
-        mine = encoder_label(embeddings)
+        mine = encoder_label(embeddings, self.aliases)
         extracted = [a for a in self.all if a.stage == "extract" and a != embeddings.artefact]
-        others = {encoder_label(Embeddings(a)) for a in extracted}
+        others = {encoder_label(Embeddings(a), self.aliases) for a in extracted}
         return f"{mine} ({embeddings.short[:6]})" if mine in others else mine
 
     def name(self, evaluation: Evaluation) -> str:
@@ -106,8 +122,8 @@ class Study:
 
     def foreign_name(self, evaluation: Evaluation) -> str:
         """The name given, else that of the folder or file that images from elsewhere lay in, told from others of it."""
-        if evaluation.artefact in self.given_names:
-            return self.given_names[evaluation.artefact]
+        if evaluation.artefact in self.called:
+            return self.called[evaluation.artefact]
         named = {e.source: source_name(e.source) for e in self.foreign}
         mine = named[evaluation.source]
         return mine if list(named.values()).count(mine) == 1 else f"{mine} ({evaluation.source.short[:6]})"
@@ -201,6 +217,16 @@ class Study:
             if same and theirs is not None and all(theirs.get(k) == report.get(k) for k in alike):
                 return {"gaussian_fd": estimates_of(theirs["metrics"])["fd"]}
         return {}
+
+    def gaussian_figures(self, judge: str, rows: Sequence[Row]) -> list[dict[str, Estimate]]:
+        """The figures of latents drawn without a denoiser that were measured as these rows were."""
+        alike = {(row.count, row.reference) for row in rows}
+        found = []
+        for control in self.gaussian:
+            report = self.report(control, judge)
+            if report is not None and (report["count"], report.get("reference")) in alike:
+                found.append(estimates_of(report["metrics"]) | estimates_of(control.latents))
+        return found
 
     def why_not(self, evaluation: Evaluation, judge: str, now: Judged) -> tuple[str, ...]:
         """Why no conclusion can rest on these samples, by this judge."""

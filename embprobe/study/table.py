@@ -7,11 +7,14 @@ from dataclasses import replace
 from functools import cached_property
 
 from embprobe.console import visible
-from embprobe.metrics.table import METRICS, Metric
+from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRIC, METRICS, Metric, significant
 from embprobe.page.html import Cell
 from embprobe.store import Json
 from embprobe.study.rows import Row
 
+TERMINAL, NAME = 98, 26  # characters of a line, and of a name in it
+SHORT = ("fd", "kid", "precision", "recall", "score", "coverage", "asked_class", "linear", "latent_fd", "psnr")
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet would run it
 
 
@@ -52,8 +55,8 @@ class Table:
         if figure is None:
             return Cell("–")
         best = not row.is_floor and self.leaders.get((row.how, column.key)) == row.encoder
-        small = half_width(column, figure.ends) + ("" if figure.reliable else " ⚠")
-        return Cell(column.text(figure.value), small.strip(), best, sort=figure.value)
+        small = half_width(figure) + ("" if figure.reliable else " ⚠")
+        return Cell(significant(figure.value), small.strip(), best, sort=figure.value)
 
     @property
     def floors(self) -> list[int]:
@@ -66,13 +69,36 @@ class Table:
         return [[f"{c.text} {c.small}".strip() for c in row] for row in self.cells]
 
 
-def half_width(column: Metric, ends: tuple[float, float] | None) -> str:
-    """±, with a digit more where it would read as 0."""
-    if ends is None:
+def half_width(estimate: Estimate) -> str:
+    """± half of the interval, in two digits, written as the value is."""
+    if estimate.ends is None:
         return ""
-    half = (ends[1] - ends[0]) / 2
-    wide = replace(column, digits=column.digits + 1) if 0 < half < 0.5 * 10.0**-column.digits else column
-    return f"±{wide.text(half)}"
+    return f"±{significant((estimate.ends[1] - estimate.ends[0]) / 2, 2, like=estimate.value)}"
+
+
+def short_table(rows: Sequence[Row]) -> dict[str, Json]:
+    """The columns that tell most, as many as fit into a terminal: headers and rows as text."""
+    headers, lines = ["encoder"], [[shortened(row.label)] for row in rows]
+    for column in (METRIC[key] for key in SHORT if any(key in row.values for row in rows)):
+        cells = [_short_text(row.values.get(column.key)) for row in rows]
+        widths = [max(map(len, cell)) + 2 for cell in zip(headers, *lines, strict=True)]
+        if sum(widths) + max(map(len, [column.header, *cells])) <= TERMINAL:
+            headers.append(column.header)
+            lines = [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
+    return {"headers": headers, "rows": lines}
+
+
+def _short_text(estimate: Estimate | None) -> str:
+    """A figure in three digits ± one."""
+    if estimate is None:
+        return "–"
+    half = 0.0 if estimate.ends is None else (estimate.ends[1] - estimate.ends[0]) / 2
+    return significant(estimate.value, 3) + (f" ±{significant(half, 1, like=estimate.value)}" if half else "")
+
+
+def shortened(name: str) -> str:
+    """A name that leaves room for figures beside it."""
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
 def merged(rows: Sequence[Row], embeddings: Sequence[Row]) -> list[Row]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from embprobe.metrics.table import METRIC, Metric
+from embprobe.metrics.table import METRIC, significant
 from embprobe.page import html
-from embprobe.page.charts import curves, svg_file
+from embprobe.page.charts import curves
+from embprobe.page.figures import Figures
 from embprobe.page.html import Cell
-from embprobe.store import Artefact, Json
+from embprobe.store import Json
 from embprobe.study.curves import Course
 from embprobe.study.judging import JudgeReport
 from embprobe.study.rows import Row
@@ -14,13 +15,13 @@ from embprobe.study.table import Table
 
 
 def over_training(
-    judged: Sequence[JudgeReport], courses: Mapping[str, Course], rows: Mapping[str, Sequence[Row]], out: Artefact
+    judged: Sequence[JudgeReport], courses: Mapping[str, Course], rows: Mapping[str, Sequence[Row]], figures: Figures
 ) -> str:
     """The first judge's part, then the others' to be opened."""
     content = ""
     for number, judge in enumerate(judged):
         course = courses[judge.name]
-        part = curve_charts(judge, course, out, f"{file_name(judge.name)}-" if number else "")
+        part = curve_charts(judge, course, figures, f"{file_name(judge.name)}-" if number else "")
         part += curve_table(judge, course) + milestone_table(judge, rows.get(judge.name, ()))
         content += html.folded(f"Over training, judged by {judge.name}", part) if number else part
     return content
@@ -31,7 +32,7 @@ def file_name(words: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in words).strip("-")
 
 
-def curve_charts(judge: JudgeReport, course: Course, out: Artefact, prefix: str = "") -> str:
+def curve_charts(judge: JudgeReport, course: Course, figures: Figures, prefix: str = "") -> str:
     """A chart of each figure over training."""
     charts = ""
     for key, lines in course.series.items():
@@ -41,7 +42,7 @@ def curve_charts(judge: JudgeReport, course: Course, out: Artefact, prefix: str 
         }
         chart = curves(drawn, "epochs (images seen ÷ training images)", METRIC[key].name)
         if chart:
-            out.write_bytes(f"figures/curve-{prefix}{key}.svg", svg_file(chart))
+            figures.drawing(f"curve-{prefix}{key}", chart)
             charts += chart
     return (html.text(judge.caption) + html.row(charts, large=True)) if charts else ""
 
@@ -56,7 +57,7 @@ def curve_table(judge: JudgeReport, course: Course) -> str:
     headers += [f"epochs until FD ≤ {summary['target']:.1f}"] if summary["target"] is not None else []
     rows = []
     for name, mine in summary["rows"].items():
-        line = [Cell(name), *(_number(METRIC[k], mine.get(f"{k}_area")) for k in keys)]
+        line = [Cell(name), *(_number(mine.get(f"{k}_area")) for k in keys)]
         if summary["target"] is not None:
             line.append(_until(mine.get("epochs_until")))
         rows.append(line)
@@ -82,5 +83,5 @@ def _until(epochs: float | None) -> Cell:
     return Cell("not reached") if epochs is None else Cell(f"{epochs:.2f}", sort=epochs)
 
 
-def _number(column: Metric, value: Json) -> Cell:
-    return Cell("–") if value is None else Cell(column.text(value), sort=value)
+def _number(value: Json) -> Cell:
+    return Cell("–") if value is None else Cell(significant(value), sort=value)

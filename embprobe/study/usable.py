@@ -104,6 +104,21 @@ def copied(tests: Mapping[str, Json]) -> str:
     )
 
 
+PLAIN = {  # what a reason says, and what it means to one who knows no metric
+    "is not below that of latents drawn without": "are no better than images drawn without any learning",
+    "lies off the manifold": "look like no real images",
+    "reaches next to no real images": "leave out nearly all that real images show",
+    "of the class asked for no more often": "show the class asked for no more often than by chance",
+    "still improving": "still get better with every epoch",
+    "it copies": "copy training images",
+}
+
+
+def plainly(why: str) -> str:
+    """A reason why no conclusion can rest on samples, as what they do."""
+    return next((plain for words, plain in PLAIN.items() if words in why), f"fall short: {why}")
+
+
 def warned(test: Json) -> bool:
     """Whether a search for copies found more than chance explains."""
     told = test.get("warned")

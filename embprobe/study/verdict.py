@@ -192,19 +192,25 @@ def _open(standings: Sequence[Standing]) -> list[Sentence]:
     return [Sentence("", f"No other can be told from the best in {listed(clauses, last='or')}.")]
 
 
-def _control(name: str, learned: Sequence[str], pairs: Sequence[Difference]) -> Sentence | None:
-    """Where a control is ahead of, or behind, every learned encoder."""
-    sides: dict[bool, list[str]] = {True: [], False: []}
+def control_sides(name: str, learned: Sequence[str], pairs: Sequence[Difference]) -> dict[bool, list[Metric]]:
+    """The figures in which a control is ahead of (True), and behind (False), every learned encoder."""
+    sides: dict[bool, list[Metric]] = {True: [], False: []}
     for column in [c for c in METRICS if c.higher is not None]:
         mine = [d for d in pairs if d.column == column and name in (d.first, d.second)]
         clear = [d for d in mine if other(d, name) in learned and d.significant]
         if clear and len(clear) == len(learned):
             for ahead in (True, False):
                 if all(((d.first == name) == d.first_better) == ahead for d in clear):
-                    sides[ahead].append(column.in_a_sentence)
+                    sides[ahead].append(column)
+    return sides
+
+
+def _control(name: str, learned: Sequence[str], pairs: Sequence[Difference]) -> Sentence | None:
+    """Where a control is ahead of, or behind, every learned encoder."""
+    sides = control_sides(name, learned, pairs)
     every = "every learned encoder" if len(learned) > 1 else next(iter(learned), "")
     parts = [
-        f"{word} {every} in {listed(sides[side])}"
+        f"{word} {every} in {listed([column.in_a_sentence for column in sides[side]])}"
         for side, word in ((True, "is ahead of"), (False, "is behind"))
         if sides[side]
     ]

@@ -11,7 +11,6 @@ def test_whiskers_are_drawn_only_where_there_is_an_interval() -> None:
     chart = charts.curves({"a": [(1.0, 2.0, 1.0, 3.0), (10.0, 1.0, None, None)]}, "x", "y")
     assert chart.count('stroke-width="1.5"') == 1 and chart.count("<circle") == 3  # one of them in the legend
     assert charts.curves({}, "x", "y") == "" and charts.bars({}, "y") == ""
-    assert charts.svg_file(chart).startswith(b'<svg xmlns="http://www.w3.org/2000/svg"')
 
 
 @pytest.mark.parametrize("low, high", [(0.0, 0.284), (0.0, 134.0), (-0.01, 0.02), (0.0, 1.0), (5.0, 5.0)])

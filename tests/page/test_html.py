@@ -14,7 +14,7 @@ from tests.fake_study import HOSTILE, Links
     [
         html.table([HOSTILE], [[Cell(HOSTILE, HOSTILE)]], caption=HOSTILE),
         html.picture(b"", HOSTILE, (HOSTILE,)),
-        html.folded(HOSTILE, html.code(HOSTILE) + html.text(HOSTILE) + html.bullets([HOSTILE])),
+        html.folded(HOSTILE, html.code(HOSTILE, HOSTILE) + html.text(HOSTILE) + html.bullets([HOSTILE])),
         html.download(HOSTILE, HOSTILE, HOSTILE),
         charts.bars({HOSTILE: {HOSTILE: (0.5, 0.4, 0.6)}}, HOSTILE),
         charts.curves({HOSTILE: [(1.0, 2.0, 1.0, 3.0), (10.0, 1.0, None, None)]}, HOSTILE, HOSTILE),
@@ -27,8 +27,8 @@ def test_hostile_words_stay_text(made: str) -> None:
 
 
 def test_a_policy_forbids_every_request() -> None:
-    found = html.page("title", "", [Section("One", "text"), Section("Two", "")])
-    assert "default-src 'none'; img-src data:" in found and "Two" not in found
+    found = html.page("title", "", [Section("The answer", "text"), Section("One", "text"), Section("Two", "")])
+    assert "default-src 'none'; img-src data:" in found and "Two" not in found  # the first needs no link
     assert Links(found).found == ["data:,", "#one"]
 
 

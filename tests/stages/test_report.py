@@ -76,13 +76,14 @@ def test_every_part_is_there_and_nothing_is_asked_of_anyone(whole: Artefact) -> 
     headings = re.findall(r"<h2>(.*?)</h2>", text(whole))
     assert headings == [
         "The answer", "Comparison", "Curves over training", "Samples", "Reconstructions by step", "What the embeddings keep",
-        "Nearest training images", "Classes", "Provenance",
+        "Nearest training images", "Classes", "Budget", "Provenance", "Whom to cite",
     ]  # fmt: skip
     assert len(Links(text(whole)).found) > 20 and Links(text(whole)).outside == []
     assert HOSTILE not in text(whole) and "&lt;img src=x" in text(whole)
     assert f"{HOSTILE.replace('<', '&lt;').replace('>', '&gt;')} and =cat look swapped" in text(whole)
     figures = {p.stem.split("-")[0] for p in (whole.path / "figures").iterdir()}
-    assert figures == {"samples", "real", "reconstructions", "copies", "curve", "factors"}
+    assert figures == {"forest", "strips", "samples", "real", "reconstructions", "copies", "curve", "factors"}
+    assert all((whole.path / "figures" / f"{p.stem}.svg").is_file() for p in (whole.path / "figures").iterdir())
 
 
 def test_every_table_of_a_weak_judge_says_so(whole: Artefact) -> None:
@@ -197,3 +198,73 @@ def test_real_images_from_elsewhere_have_a_row_a_grid_and_their_nearest_training
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", text(made))
     assert captions[:2] == ["theirs, from elsewhere", "real training images"]
     assert any(c.startswith("theirs, from elsewhere, pixels: nearest training image below") for c in captions)
+
+
+# ---- names
+
+
+def chain_of(zoo: Zoo, place: Store) -> Artefact:
+    """Figures of samples of a pretrained encoder, all in a store of its own."""
+    from embprobe.stages.compress import Compress
+    from embprobe.stages.decode import Decode
+    from embprobe.stages.diffuse import Diffuse
+    from embprobe.stages.extract import Extract
+    from embprobe.stages.pretrain import Pretrain
+    from embprobe.stages.sample import Sample
+
+    images = make(Ingest(source="planted", count=48, size=16, val_share=0.25), place)
+    encoder = make(Pretrain(images=images, objective="mae", **tiny.PRETRAIN), place)
+    latents = make(Compress(embeddings=make(Extract(images=images, encoder=encoder), place), **tiny.COMPRESS), place)
+    denoiser = make(Diffuse(latents=latents, conditional=True, **tiny.DIFFUSE), place)
+    decoder = make(Decode(latents=latents, **tiny.DECODE), place)
+    samples = make(Sample(denoiser=denoiser, decoder=decoder, **tiny.SAMPLE), place)
+    return make(Evaluate(samples=samples, reference=images, judges=(encoder,), k=2, device="cpu"), place)
+
+
+def test_rows_and_judges_are_called_by_their_alias_and_a_new_one_makes_a_new_page(zoo: Zoo, place: Store) -> None:
+    judged = chain_of(zoo, place)
+    unnamed = make(Report(artefacts=(judged,)), place)
+    assert unnamed.metrics["systems"] == ["mae, by class"]
+    (encoder,) = {a for a in judged.lineage() if a.stage == "pretrain"}
+    (images,) = {a for a in judged.lineage() if a.stage == "ingest"}
+    place.name("mae-small", encoder)
+    place.name("scenes", images)
+    place.name("elsewhere", unnamed)  # a name of what is not behind the page
+    named = make(Report(artefacts=(judged,)), place)
+    assert named != unnamed and named.metrics["systems"] == ["mae-small, by class"]
+    assert named.read_json("table.json")["judges"][0]["name"] == "mae-small"
+    assert '<p class="soft">scenes: 48 images of 16 px' in text(named)
+    assert encoder.short not in text(named).replace(encoder.fingerprint, "")
+    assert make(Report(artefacts=(judged,)), place) == named
+
+
+def test_a_classifiers_fingerprint_is_no_name() -> None:
+    from embprobe.study import Study
+
+    study = Study((), {"55f95f5be1aa": "my judge"})
+    assert study.plain_name({"name": "classifier 55f95f5be1"}) == "my judge"
+    assert Study(()).plain_name({"name": "classifier 55f95f5be1"}) == "classifier"
+    assert Study(()).plain_name({"name": "55f95f5be1"}) == "pretrained encoder"
+    assert Study(()).plain_name({"name": "random:vit-16x1-h2-p4"}) == "random:vit-16x1-h2-p4"
+
+
+def test_every_figure_is_a_pdf_too_where_asked_for(place: Store) -> None:
+    pytest.importorskip("svglib")
+    made = make(Report(artefacts=fake_study.artefacts(place, curve=False), pdf=True), place)
+    files = {p.name for p in (made.path / "figures").iterdir()}
+    drawn = {name.removesuffix(".svg") for name in files if name.endswith(".svg")}
+    assert {"forest", "strips", "factors-grid"} <= drawn and {f"{name}.pdf" for name in drawn} <= files
+    assert (made.path / "figures" / "forest.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_short_table_and_the_sentence_are_for_terminals_too(whole: Artefact) -> None:
+    found = whole.read_json("table.json")
+    assert found["headline"].startswith("No clear winner: ijepa is ahead of mae in 2 of 9 figures")
+    lines = [found["short"]["headers"], *found["short"]["rows"]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    assert sum(widths) + 2 * (len(widths) - 1) <= 100 and lines[1][:2] == ["ijepa, by class", "12.0 ±2"]
+
+
+def test_no_class_is_a_number_and_pairs_like_copies_are_folded(whole: Artefact) -> None:
+    assert '<th scope="col">dog</th>' in text(whole) and '<th scope="col">1</th>' not in text(whole)
+    assert re.search(r"<details><summary>The pairs most like copies</summary><div class=\"row", text(whole))

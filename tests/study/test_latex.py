@@ -26,7 +26,7 @@ def judge(name: str, accuracy: float | None) -> JudgeReport:
 def test_latex_is_escaped_and_says_judge_and_intervals() -> None:
     text = latex.tables([judge("net_1", 0.5)], JudgeReport(READERS, None, (), (), (), (), {}), {}, [])
     assert r"100\%\_\textbackslash{}x\{{[}\&" in text and r"net\_1, 50.0 \% accurate" in text
-    assert r"\textbf{10.2} {\small $\pm$1.2}" in text and r"\textit{1.0}" in text and "weak judge" in text
+    assert r"\textbf{10.25} {\small $\pm$1.2}" in text and r"\textit{1.000}" in text and "weak judge" in text
     assert "FD $\\downarrow$" in text and "first $-$ second" in text
     assert text.isascii()
 

@@ -62,17 +62,17 @@ def test_each_figure_is_the_right_judges(tables: dict[str, Any]) -> None:
     first = tables["Table 1b"]
     assert first["rows"][0] == [
         "ijepa",
-        "2.50 ±0.20",
-        "2.50 ±0.20",
-        "0.050 ±0.020",
-        "0.400 ±0.040",
-        "0.800 ±0.060",
-        "27.0 ±2.0",
+        "2.500 ±0.20",
+        "2.500 ±0.20",
+        "0.05000 ±0.020",
+        "0.4000 ±0.040",
+        "0.8000 ±0.060",
+        "27.00 ±2.0",
     ]
     assert "ResNet and TV by classifier (85.0 % accurate) ⚠ weak judge." in first["caption"]
     assert "FID is against all training images" in first["caption"]
     last = tables["Table 2b"]["rows"]
-    assert last[0][2:] == ["0.50 ±0.20", "0.500 ±0.200", "0.500 ±0.200", "0.5 ±0.2"] and last[2][2:] == ["–"] * 4
+    assert last[0][2:] == ["0.5000 ±0.20"] * 4 and last[2][2:] == ["–"] * 4
     assert "A class with too few samples has no figures." in tables["Table 2b"]["caption"]
 
 
@@ -167,4 +167,4 @@ def test_without_inception_another_judge_stands_in_and_is_not_set_beside_the_pap
     assert shown.rows[0][1].text == "–" and "IS: –, since no classifier of ImageNet has judged." in shown.caption
     assert "recall, precision and FID in the place of Inception, which has not judged" in shown.caption
     here = tables["Paper against here, Table 1"].rows[5]
-    assert [c.text for c in here[3:]] == ["–", "2.50", "0.050", "–", "–", "–"]
+    assert [c.text for c in here[3:]] == ["–", "2.500", "0.05000", "–", "–", "–"]

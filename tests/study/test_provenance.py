@@ -1,12 +1,8 @@
-"""Commands stand in an order in which they can be run, with every option that they were given."""
-
-import re
-import shlex
-from html import unescape
+"""Artefacts stand in an order in which they can be made."""
 
 from embprobe.store import Artefact, Store
 from embprobe.study import Study
-from embprobe.study.provenance import command, in_order, provenance
+from embprobe.study.provenance import in_order
 from tests import fake_study
 
 
@@ -39,15 +35,3 @@ def test_a_later_artefact_stands_later_where_neither_is_made_from_the_other(plac
     late, early = Timed("a", "2026-01-02"), Timed("b", "2026-01-01")
     child = Timed("c", "2026-01-02", late)
     assert in_order([child, late, early]) == [early, late, child]
-
-
-def test_the_page_has_a_command_for_every_artefact_that_can_be_typed(place: Store) -> None:
-    study = Study(fake_study.artefacts(place, curve=False))
-    page = provenance(study)
-    (block,) = re.findall(r"<code>(.*?)</code>", page, re.DOTALL)
-    lines = unescape(block).splitlines()
-    assert lines == [command(artefact) for artefact in in_order(study.all)]
-    for line, artefact in zip(lines, in_order(study.all), strict=True):
-        assert shlex.split(line)[:2] == ["embprobe", artefact.stage] and artefact.fingerprint in page
-    (plain, *_) = [line for line in lines if line.startswith("embprobe evaluate")]
-    assert " --no-plain" in plain and " --second" not in plain and "--device" not in plain

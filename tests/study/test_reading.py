@@ -98,4 +98,4 @@ def test_settings_differ_where_one_is_missing() -> None:
 )
 def test_an_encoder_is_called_after_what_it_learned(encoder: Any, label: str, untrained: bool) -> None:
     embeddings: Any = SimpleNamespace(encoder=encoder if isinstance(encoder, str) else SimpleNamespace(options=encoder))
-    assert reading.encoder_label(embeddings) == label and reading.is_untrained(embeddings) is untrained
+    assert reading.encoder_label(embeddings, {}) == label and reading.is_untrained(embeddings) is untrained

@@ -20,7 +20,7 @@ def test_who_is_ahead_is_marked_and_nobody_else() -> None:
     table = Table(ROWS, {("", "fd"): "a"})
     fd = table.headers.index("FD ↓")
     assert [row[fd].best for row in table.cells] == [True, False, False, False]
-    assert table.plain[0][fd] == "10.2 ±1.2" and table.floors == [3]
+    assert table.plain[0][fd] == "10.25 ±1.2" and table.floors == [3]
     assert table.plain[3][table.headers.index("precision ↑")] == "–"
     assert not any(cell.best for row in Table(ROWS).cells for cell in row)
 
@@ -58,4 +58,6 @@ def test_csv_has_full_precision_and_no_formulas() -> None:
 
 def test_numbers_have_a_true_minus_and_no_minus_zero() -> None:
     column = Metric("kid", "KID", 2, False)
-    assert column.text(-0.001) == "0.00" and column.text(-1.5) == "−1.50"
+    assert column.text(-0.0) == "0.00" and column.text(-1.5) == "−1.50"
+    assert column.text(-0.001) == "−0.0010"  # what is not 0 does not read as 0
+    assert column.text(7650289.6235) == "7.650e6"

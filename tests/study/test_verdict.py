@@ -218,4 +218,4 @@ def test_what_is_not_usable_is_said_first_and_nobody_wins() -> None:
 
 def test_the_ends_of_an_interval_show_on_which_side_of_0_they_are() -> None:
     d = Difference(COLUMN["score"], "a", "b", 0.87, 0.0004, 1.74, 0.049, {"images": 1.0}, False)
-    assert d.text() == "0.8700 [0.0004, 1.7400]"
+    assert d.text() == "0.87 [0.00040, 1.74]"
