@@ -8,7 +8,7 @@ from embprobe.metrics.table import significant
 from embprobe.page.charts import HUES, Bar, marker
 from embprobe.page.html import markup
 
-GAP, HEAD, LINE, APART = 7, 22, 16, 760  # APART: where differences stand in the wide one
+GAP, HEAD, LINE, APART = 7, 22, 16, 566  # APART: where differences stand in the wide one
 LONGEST = 28  # characters of a name
 
 
@@ -71,7 +71,7 @@ class Layout:
         return self.name == "narrow"
 
 
-WIDE = Layout("wide", 1000, 170, 600, 616, 12, 0)
+WIDE = Layout("wide", 780, 162, 446, 458, 12, 0)
 NARROW = Layout("narrow", 360, 6, 214, 222, 13, 16)
 
 

@@ -120,6 +120,11 @@ def row(content: str, *, large: bool = False) -> str:
     return f'<div class="row{" large" if large else ""}">{content}</div>' if content else ""
 
 
+def pair(first: str, second: str) -> str:
+    """Two parts side by side where the screen is wide enough, else one below the other."""
+    return f'<div class="pair"><div>{first}</div><div>{second}</div></div>' if first and second else first + second
+
+
 def text(words: str, kind: str = "soft") -> str:
     """A paragraph."""
     return f'<p class="{kind}">{markup(words)}</p>' if words else ""

@@ -67,10 +67,10 @@ img { width: 100%; height: auto; image-rendering: pixelated; border-radius: 4px;
 svg { width: 100%; max-width: 500px; height: auto; font: 12px system-ui, sans-serif; display: block; }
 svg text { fill: var(--soft); } svg .axis { stroke: var(--line); } svg .name, svg .strong { fill: var(--ink); }
 svg .strong { font-weight: 650; } svg .goal { stroke: var(--soft); } svg .control { stroke: var(--soft); fill: none; }
-.forest + p, .strips + p { max-width: 1000px; font-size: .85rem; } .forest { margin: .6rem 0 .2rem; }
-.forest svg { max-width: 1000px; }
+.forest + p, .strips + p { max-width: 780px; font-size: .85rem; } .forest { margin: .6rem 0 .2rem; }
+.forest svg { max-width: 780px; }
 .forest .on-narrow { display: none; }
-.strips { margin: .8rem 0 .2rem; max-width: 1000px; }
+.strips { margin: .8rem 0 .2rem; max-width: 780px; }
 .strip { display: flex; gap: .6rem; align-items: center; margin: .2rem 0; }
 .named { flex: 0 0 8.4rem; font-size: .85rem; color: var(--soft); text-align: right; overflow-wrap: anywhere; }
 .halves { flex: 1; min-width: 0; display: flex; flex-wrap: wrap; gap: 2px; }
@@ -82,6 +82,11 @@ svg .strong { font-weight: 650; } svg .goal { stroke: var(--soft); } svg .contro
 code { font-size: .8rem; } pre { overflow-x: auto; background: var(--panel); padding: .8rem; border-radius: 8px;
   max-width: 100%; }
 details { margin: .7rem 0; } summary { cursor: pointer; color: var(--link); } dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
+@media screen and (min-width: 900px) {
+  .pair { display: grid; grid-template-columns: minmax(0, 780px) minmax(300px, 1fr); gap: 1.6rem; align-items: start; }
+  .pair .strip { display: block; margin: 0 0 .35rem; } .pair .named { text-align: left; }
+  .pair .halves img:nth-child(2) { display: none; } .pair .strips { margin-top: .3rem; }
+}
 @media (max-width: 760px) {
   .forest .on-wide { display: none; } .forest .on-narrow { display: block; max-width: 560px; }
   nav ul { flex-wrap: nowrap; overflow-x: auto; white-space: nowrap; padding: .2rem; }

@@ -44,12 +44,12 @@ def first_screen(
         content = f'<p class="headline">{markup(told.sentence)}</p>'
         flags = f"{told.judge.caption}{f'; rows {told.how}' if told.how else ''}"
         content += f'<p class="soft">{markup(flags)}.{_limits(found)}</p>'
-        plot = overview.forest(study, told.judge, told.how)
+        plot, drawn = overview.forest(study, told.judge, told.how), ""
         if plot is not None:
             drawn = forest_figure(plot)
             figures.drawing("forest", drawn)
-            content += drawn + html.text(legend(plot))
-        content += gallery.strips(told.judge.name, told.how)
+            drawn += html.text(legend(plot))
+        content += html.pair(drawn, gallery.strips(told.judge.name, told.how))
     content += in_figures(judged, reading)
     doubts = html.heading("What can't be concluded") + html.bullets(found)
     return content + (f'<div id="limits">{doubts}</div>' if found else "")
