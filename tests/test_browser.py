@@ -228,7 +228,9 @@ def test_the_first_screen_holds_a_sentence_and_a_picture_that_fits(watched: Watc
         "return b.x < 0 || b.x + b.width > svg.viewBox.baseVal.width; }).map(t => t.textContent)"
     )
     assert cut == []
-    after = page.locator(".forest ~ .strips .strip")
+    after = page.locator(".pair .strips .strip")
+    seen = [strip.bounding_box() for strip in after.all()]
+    assert width < 900 or max(b["y"] + b["height"] for b in seen) <= 900, "samples stand on the first screen"
     assert [s.locator(".named").inner_text() for s in after.all()] == ["real, held out", "ijepa", "mae", "pixels"]
 
 

@@ -8,7 +8,7 @@ from embprobe.metrics.table import significant
 from embprobe.page.charts import HUES, Bar, marker
 from embprobe.page.html import markup
 
-GAP, HEAD, LINE, APART = 7, 22, 16, 566  # APART: where differences stand in the wide one
+GAP, HEAD, LINE, APART = 7, 22, 16, 506  # APART: where differences stand in the wide one
 LONGEST = 28  # characters of a name
 
 
@@ -71,7 +71,7 @@ class Layout:
         return self.name == "narrow"
 
 
-WIDE = Layout("wide", 780, 162, 446, 458, 12, 0)
+WIDE = Layout("wide", 700, 158, 392, 404, 12, 0)
 NARROW = Layout("narrow", 360, 6, 214, 222, 13, 16)
 
 
@@ -124,9 +124,8 @@ def _legend(forest: Forest, layout: Layout) -> tuple[str, int]:
 def _heads(forest: Forest, layout: Layout, y: float) -> str:
     """What the ends of the scale are, and what stands beside it."""
     worst = forest.worst if layout.stacked else f"worst: {forest.worst}"
-    real = "real images" if layout.stacked else "real held-out images"
     drawn = f'<text x="{layout.left}" y="{y}">{markup(worst)}</text>'
-    drawn += f'<text x="{layout.right}" y="{y}" text-anchor="end">{real}</text>'
+    drawn += f'<text x="{layout.right}" y="{y}" text-anchor="end">real images</text>'
     if not layout.stacked:
         drawn += f'<text x="{layout.values}" y="{y}">value ± 95 %</text>'
         if any(row.difference for row in forest.rows):

@@ -83,7 +83,7 @@ code { font-size: .8rem; } pre { overflow-x: auto; background: var(--panel); pad
   max-width: 100%; }
 details { margin: .7rem 0; } summary { cursor: pointer; color: var(--link); } dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
 @media screen and (min-width: 900px) {
-  .pair { display: grid; grid-template-columns: minmax(0, 780px) minmax(300px, 1fr); gap: 1.6rem; align-items: start; }
+  .pair { display: grid; grid-template-columns: minmax(0, 780px) minmax(270px, 1fr); gap: 1.6rem; align-items: start; }
   .pair .strip { display: block; margin: 0 0 .35rem; } .pair .named { text-align: left; }
   .pair .halves img:nth-child(2) { display: none; } .pair .strips { margin-top: .3rem; }
 }
