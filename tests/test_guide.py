@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from embprobe.cli import app
-from embprobe.cli.guide import FOLDER, GENERATED, ORDER, page, stages_page
+from embprobe.cli.guide import FOLDER, GENERATED, ORDER, page_of, stages_page
 from embprobe.recipe import SHIPPED
 from embprobe.stages import STAGES
 from tests import tiny
@@ -92,7 +92,7 @@ def test_every_page_is_listed_and_readable_in_the_terminal(shell: Shell) -> None
     listed = shell("guide")
     assert listed.code == 0 and all(f"`embprobe guide {topic}`" in listed.out for topic in ORDER)
     for topic in ORDER:
-        assert shell("guide", topic).out == page(topic).rstrip("\n") + "\n"
+        assert shell("guide", topic).out == page_of(topic).rstrip("\n") + "\n"
     wrong = shell("guide", "metric")
     assert wrong.code == 2 and 'did you mean "metrics"' in wrong.err
     assert len(text("README").splitlines()) < 60, "README is one page"

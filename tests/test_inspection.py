@@ -157,7 +157,8 @@ def judged(zoo, tmp_path_factory: pytest.TempPathFactory) -> Store:  # type: ign
 def test_what_prepare_fills_in_is_filled_in_again_for_a_repair(
     judged: Store, shell: Shell, stage: str, name: str
 ) -> None:
-    artefact = next(a for a in judged.artefacts() if a.stage == stage and a.folder.has(name))
+    found = [a for a in judged.artefacts() if a.stage == stage and a.folder.has(name)]
+    artefact = next(a for a in found if a.options.get("judge") != "inception")  # whose weights are not here
     before = (artefact.path / name).read_bytes()
     flip(artefact.path / name, len(before) // 2)
     assert shell("verify", artefact.short, "--store", judged.root).code == 3

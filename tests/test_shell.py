@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from embprobe import signals
-from embprobe.cli.help import BRIEF, EXAMPLES, GROUPS, first_screen
+from embprobe.cli.help import BRIEF, EXAMPLES, GROUPS, opening
 from embprobe.errors import Interrupted
 from embprobe.making import make
 from embprobe.running import run
@@ -44,7 +44,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_embprobe_alone_shows_a_screen_that_fits(shell: Shell) -> None:
     told = shell()
-    assert told.code == 0 and told.out == first_screen() + "\n"
+    assert told.code == 0 and told.out == opening() + "\n"
     lines = told.out.splitlines()
     assert len(lines) <= 22 and max(map(len, lines)) <= 80
     assert all(command in told.out for command in BRIEF)

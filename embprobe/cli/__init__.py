@@ -7,7 +7,7 @@ import typer
 
 from embprobe import __version__, console
 from embprobe.cli import keeping, studies
-from embprobe.cli.help import NAMES, Group, about, first_screen
+from embprobe.cli.help import NAMES, Group, about, opening
 from embprobe.cli.stages import RICH, command_of
 from embprobe.stages import STAGES
 
@@ -48,4 +48,4 @@ def _root(
     """Tell what a frozen image encoder keeps and what it throws away, by learning to generate from its embeddings."""
     if context.invoked_subcommand is None:
         console.guard_stdout()
-        console.result(first_screen())
+        console.result(opening())

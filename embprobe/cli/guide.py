@@ -33,7 +33,7 @@ ORDER = (
 GENERATED = "stages"
 
 
-def page(topic: str) -> str:
+def page_of(topic: str) -> str:
     """A page of the guide as Markdown. Raises UserError for a topic that there is not."""
     if topic not in ORDER:
         raise UserError(
@@ -44,7 +44,7 @@ def page(topic: str) -> str:
 
 def contents() -> str:
     """The pages of the guide, as Markdown."""
-    titles = {topic: page(topic).split("\n", 1)[0].removeprefix("# ") for topic in ORDER}
+    titles = {topic: page_of(topic).split("\n", 1)[0].removeprefix("# ") for topic in ORDER}
     rows = [f"| `embprobe guide {topic}` | {title} |" for topic, title in titles.items()]
     return "\n".join(["# The guide", "", "| page | about |", "|---|---|", *rows, ""])
 

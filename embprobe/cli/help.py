@@ -94,7 +94,7 @@ def about(command: str) -> dict[str, Any]:  # Any: arguments of Typer
     }
 
 
-def first_screen() -> str:
+def opening() -> str:
     """What `embprobe` alone shows: how to begin, and what there is, on a screen of 80 columns and 24 rows."""
     rows = [
         f"embprobe {__version__}: what a frozen image encoder keeps, and what it throws away",

@@ -178,4 +178,4 @@ def show_guide(
 ) -> None:
     """Read the guide here: how to begin, the flow, your own data, encoder and samples, what each figure is."""
     console.guard_stdout()
-    console.document(guide.contents() if topic is None else guide.page(topic))
+    console.document(guide.contents() if topic is None else guide.page_of(topic))

@@ -97,5 +97,8 @@ def test_settings_differ_where_one_is_missing() -> None:
     ],
 )
 def test_an_encoder_is_called_after_what_it_learned(encoder: Any, label: str, untrained: bool) -> None:
-    embeddings: Any = SimpleNamespace(encoder=encoder if isinstance(encoder, str) else SimpleNamespace(options=encoder))
+    mine = SimpleNamespace(fingerprint="mine", options={})
+    known = encoder if isinstance(encoder, str) else SimpleNamespace(options=encoder)
+    embeddings: Any = SimpleNamespace(encoder=known, artefact=mine)
+    assert reading.encoder_label(embeddings, {"mine": "called so"}) == "called so"
     assert reading.encoder_label(embeddings, {}) == label and reading.is_untrained(embeddings) is untrained
