@@ -70,6 +70,7 @@ class Report(Stage):
             paper,
             provenance,
             sections,
+            seeing,
             training,
         )
         from embprobe.study.gallery import Gallery
@@ -90,6 +91,7 @@ class Report(Stage):
             Section("Samples", gallery.samples()),
             Section("Reconstructions by step", gallery.reconstructions()),
             Section("What the embeddings keep", sections.factors(study, out)),
+            Section("What the encoders see", seeing.what_encoders_see(study, out)),
             Section("Nearest training images", copying.copies_table(study, first) + gallery.neighbours()),
             Section("Classes", sections.classes(judged)),
             Section("Provenance", provenance.provenance(study)),

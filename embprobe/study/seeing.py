@@ -1,0 +1,141 @@
+"""What the encoders of a study see in the same held-out images: a row each, alike patches and attention folded."""
+
+import io
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from embprobe.errors import DamagedError, MachineError, UserError
+from embprobe.page import html
+from embprobe.page.pictures import grid, png
+from embprobe.store import Artefact
+from embprobe.study.facts import is_untrained
+from embprobe.study.reading import Study
+from embprobe.views import Embeddings, Images
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from embprobe.evaluation.seeing import Sight
+
+SIDE, SMALL = 112, 88  # pixels of an image, and of one beside alike patches
+CHOSEN, ALIKE = 3, 5  # images whose alike patches are shown, and how many of them
+QUALITY = 80  # of WebP
+WORK = 2e12  # multiplications that attention is worth in a report
+UNREADABLE = (UserError, DamagedError, MachineError, OSError)
+
+
+def what_encoders_see(study: Study, out: Artefact) -> str:
+    """A figure for each data set, all its encoders beneath the same images, those that learned nothing last."""
+    by_images: dict[Images, list[Embeddings]] = defaultdict(list)
+    missing: list[str] = []
+    for embeddings in sorted((Embeddings(a) for a in study.all if a.stage == "extract"), key=is_untrained):
+        by_images[embeddings.images].append(embeddings)
+    content = "".join(Sights(study, out, mine, missing).section() for mine in by_images.values())
+    return content + html.bullets(missing) if content else ""
+
+
+class Sights:
+    """The encoders of one data set: what they are shown by is read here, all of it or nothing of an encoder."""
+
+    def __init__(self, study: Study, out: Artefact, embeddings: list[Embeddings], missing: list[str]) -> None:
+        from embprobe.evaluation import sights
+
+        self.study, self.out, self.missing = study, out, missing
+        self.sights: dict[Embeddings, Sight] = {}
+        self.coloured: dict[str, np.ndarray] = {}
+        self.alike_cells: dict[Embeddings, np.ndarray] = {}
+        for each in embeddings:
+            try:
+                sight = _sight(each)
+                row, cells = (
+                    sights.colour_row(sight, SIDE),
+                    sights.alike_cells(sight, sight.alike(ALIKE), SMALL, CHOSEN),
+                )
+            except UNREADABLE as error:
+                self.missing.append(f"{study.label(each)} is left out: {error}.")
+                continue
+            self.sights[each], self.coloured[study.label(each)], self.alike_cells[each] = sight, row, cells
+
+    def section(self) -> str:
+        """The colours; alike patches and attention folded beneath."""
+        if not self.sights:
+            return ""
+        return self.colours() + html.folded("Nearest patches, and attention", self.alike() + self.attention())
+
+    def colours(self) -> str:
+        """The images, and a row of colours for each encoder."""
+        from embprobe.evaluation import sights
+
+        shares = [f"{self.study.label(e)} {sights.colour_words(s.colours)}" for e, s in self.sights.items()]
+        caption = f"{sights.COLOURS} Of the variance the three hold: {', '.join(shares)}."
+        return self.rows("seen-colours", self.coloured, caption)
+
+    def attention(self) -> str:
+        """A row of maps for each encoder that has attention, and why others that have it are left out."""
+        from embprobe.evaluation import seeing, sights
+
+        rows, words = {}, []
+        for embeddings, sight in self.sights.items():
+            label = self.study.label(embeddings)
+            if _work(embeddings) > WORK:
+                self.missing.append(f"{label}'s attention is left out, since it is large: embprobe show "
+                                    f"{embeddings.short} --png FOLDER draws it.")  # fmt: skip
+                continue
+            try:
+                found = seeing.attention_of(embeddings.artefact, sight.rows)
+            except UNREADABLE as error:
+                self.missing.append(f"{label}'s attention is left out: {error}.")
+                continue
+            if found is not None:
+                rows[label] = sights.attention_row(found, sight.images, SIDE)
+                words.append(f"{label}: {sights.attention_words(found)}.")
+        return self.rows("seen-attention", rows, " ".join([sights.ATTENTION, *words])) if rows else ""
+
+    def rows(self, name: str, rows: "dict[str, np.ndarray]", caption: str) -> str:
+        """The images, and rows beneath them."""
+        import numpy as np
+
+        from embprobe.evaluation import sights
+
+        first = next(iter(self.sights.values()))
+        photographs = sights.photographs(first.images, first.rows, SIDE)
+        sheet = grid(np.concatenate([photographs, *rows.values()]), len(photographs))
+        return self.keep(f"{name}-{first.images.short}", sheet, caption, ("image", *rows))
+
+    def alike(self) -> str:
+        """A sheet of alike patches for each encoder."""
+        from embprobe.evaluation import sights
+
+        sheets = ""
+        for embeddings, cells in self.alike_cells.items():
+            sight = self.sights[embeddings]
+            sheet = grid(cells, len(cells) // min(CHOSEN, len(sight.rows)))
+            caption = f"{self.study.label(embeddings)}, among {len(sight.searched):,} images"
+            sheets += self.keep(f"seen-nearest-{embeddings.short}", sheet, caption)
+        return html.text(sights.ALIKE) + html.row(sheets, large=True)
+
+    def keep(self, name: str, sheet: "np.ndarray", caption: str, beside: tuple[str, ...] = ()) -> str:
+        """Writes a sheet as PNG and returns its place in the page."""
+        from PIL import Image
+
+        self.out.write_bytes(f"figures/{name}.png", png(sheet))
+        buffer = io.BytesIO()
+        Image.fromarray(sheet).save(buffer, "WEBP", quality=QUALITY, method=4)
+        return html.picture(buffer.getvalue(), caption, beside, (sheet.shape[1], sheet.shape[0]))
+
+
+def _sight(embeddings: Embeddings) -> "Sight":
+    """The stored tokens of an encoder. Raises UserError where none are stored."""
+    from embprobe.evaluation import seeing
+
+    if not embeddings.artefact.complete:
+        raise UserError(
+            f"its tokens aren't stored; embprobe show {embeddings.short} --png FOLDER computes those of a few"
+        )
+    return seeing.stored_sight(embeddings)
+
+
+def _work(embeddings: Embeddings) -> float:
+    """About how many multiplications the forward passes of the images shown take."""
+    facts = embeddings.artefact.metrics
+    return float((facts.get("parameters") or 0) * embeddings.grid[0] * embeddings.grid[-1] * 8)
