@@ -28,6 +28,26 @@ CENTRE = (0.5, 0.5)
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """Tokens that components are of, and the mean token of each place."""
+
+    tokens: np.ndarray  # (n,D)
+    places: np.ndarray  # (n,), along the grid
+    means_LD: np.ndarray
+    count: int  # images
+
+    @property
+    def position_share(self) -> float:
+        """How much of the tokens' variance their place explains: the same in every image."""
+        if self.count < 2:
+            return 0.0
+        within = float(((self.tokens - self.means_LD[self.places]) ** 2).sum(1, dtype=np.float64).mean())
+        total = float(self.tokens.var(0, dtype=np.float64).sum())
+        unbiased = within * self.count / (self.count - 1)  # the means are of the same images
+        return min(1.0, max(0.0, 1 - unbiased / total)) if total > 0 else 0.0
+
+
+@dataclass(frozen=True)
 class Alike:
     """For each image's chosen patch: cosines to its own patches (n,h,w), and the most alike patches of k other images."""
 
@@ -36,6 +56,11 @@ class Alike:
     rows: np.ndarray  # (n,k) of the data set
     places: np.ndarray  # (n,k,2) on the grid
     cosines: np.ndarray  # (n,k)
+
+    @property
+    def at_same_place(self) -> int:
+        """How many of the others lie where the chosen patch does."""
+        return int((self.places == self.place).all(-1).sum())
 
 
 @dataclass(frozen=True)
@@ -51,17 +76,20 @@ class Sight:
     scale: tuple[np.ndarray, np.ndarray] | None  # mean and std (D,), where they are stored
 
     @cached_property
-    def fitted(self) -> np.ndarray:
-        """Tokens (n,D) of training images among those searched, a seeded choice."""
+    def fitted(self) -> "Fitted":
+        """Tokens of training images among those searched, a seeded choice of them and of their places."""
         train = self.searched[np.isin(self.searched, self.images.train)]
         rows = evenly(train if len(train) else self.searched, FITTED)
-        each = math.prod(self.grid)
-        found, random = [], np.random.default_rng(0xC0105)
+        patches, random = math.prod(self.grid), np.random.default_rng(0xC0105)
+        found, places, total = [], [], 0.0
         for part in self.parts(rows):
-            tokens = self.read(part).reshape(len(part), each, -1)
+            tokens = self.read(part).reshape(len(part), patches, -1)
             most = max(1, min(TOKENS, NUMBERS // tokens.shape[-1]) // len(rows))
-            found += [image[np.sort(random.permutation(each)[:most])] for image in tokens]
-        return np.concatenate(found)
+            places += [np.sort(random.permutation(patches)[:most]) for _ in part]
+            found += [image[here] for image, here in zip(tokens, places[-len(part) :], strict=True)]
+            total = total + tokens.sum(0, dtype=np.float64)
+        means_LD = np.asarray(total / len(rows), np.float32)
+        return Fitted(np.concatenate(found), np.concatenate(places), means_LD, len(rows))
 
     @cached_property
     def shown(self) -> np.ndarray:
@@ -70,15 +98,21 @@ class Sight:
 
     @cached_property
     def colours(self) -> Colours:
-        return pca_colours(self.fitted)
+        return pca_colours(self.fitted.tokens)
 
     def colour_maps(self) -> np.ndarray:
         """RGB u8 (n,h,w,3)."""
         return self.colours(self.shown)
 
+    def content_maps(self) -> np.ndarray:
+        """The same of what images add to the mean token of each place; RGB u8 (n,h,w,3)."""
+        fitted = self.fitted
+        colours = pca_colours(fitted.tokens - fitted.means_LD[fitted.places])
+        return colours(self.shown - fitted.means_LD.reshape(*self.grid, -1))
+
     def alike(self, count: int = ALIKE, at: tuple[float, float] = CENTRE) -> Alike:
         """The patch at a share of each image's height and width, and those most like it."""
-        mean, std = self.scale or (self.fitted.mean(0), self.fitted.std(0))
+        mean, std = self.scale or (self.fitted.tokens.mean(0), self.fitted.tokens.std(0))
         y, x = (min(side - 1, int(share * side)) for share, side in zip(at, self.grid, strict=True))
         shown = directions(self.shown, mean, std)
         queries = shown[:, y, x]

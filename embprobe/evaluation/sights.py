@@ -3,7 +3,7 @@
 import numpy as np
 
 from embprobe.evaluation.seeing import Alike, Attention, Sight
-from embprobe.metrics.patches import TAILS, Colours
+from embprobe.metrics.patches import TAILS
 from embprobe.page.maps import STRIP, Box, boxed, enlarged, footed, heat
 from embprobe.views import Images
 
@@ -37,16 +37,22 @@ def colour_row(sight: Sight, side: int) -> np.ndarray:
     return enlarged(sight.colour_maps(), cell(sight.images, side))
 
 
-def colour_words(colours: Colours) -> str:
-    """How much the colours tell."""
-    return f"{100 * colours.share:.0f} %"
+def content_row(sight: Sight, side: int) -> np.ndarray:
+    """The colours of what the images add to the mean token of each place."""
+    return enlarged(sight.content_maps(), cell(sight.images, side))
+
+
+def shares(sight: Sight) -> tuple[str, str]:
+    """Of the tokens' variance what the three components hold, and what place alone explains."""
+    return f"{100 * sight.colours.share:.0f} %", f"{100 * sight.fitted.position_share:.0f} %"
 
 
 COLOURS = (
     "Patch tokens by their first three principal components, as red, green and blue. Components are of training tokens, "
     f"centred and not scaled, and drawn from their {TAILS[0]:.0f}st to their {TAILS[1]:.0f}th percentile. Colours are each "
-    "encoder's own: alike within a row is alike to that encoder, the same colour in two rows means nothing."
+    "row's own: alike within a row is alike to that encoder, the same colour in two rows means nothing."
 )
+CONTENT = "The same of what is left when each place's mean training token is taken out: what the images add to it."
 
 
 def attention_row(attention: Attention, images: Images, side: int) -> np.ndarray:
@@ -94,6 +100,15 @@ ALIKE = (
     "The patch in the middle of each image, its cosine to the image's other patches from 0 or less (dark) to 1 (bright), and "
     "the patches most like it of other images, one an image; cosines of tokens standardised per channel."
 )
+
+
+def alike_words(sight: Sight, alike: Alike) -> str:
+    """Among how many they were looked for, and how many lie where the chosen patches do."""
+    patches, found = sight.grid[0] * sight.grid[1], alike.cosines.size
+    return (
+        f"among {len(sight.searched):,} images; {alike.at_same_place} of the {found} nearest lie at the very place of the "
+        f"chosen patch, by chance {found / patches:.1f}"
+    )
 
 
 def patch_box(place: tuple[int, int], grid: tuple[int, int]) -> Box:

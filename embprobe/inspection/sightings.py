@@ -21,12 +21,14 @@ def draw_embeddings(artefact: Artefact) -> "dict[str, np.ndarray]":
 
     sight = seeing.stored_sight(Embeddings(artefact)) if artefact.complete else seeing.computed_sight(artefact)
     photographs = sights.photographs(sight.images, sight.rows, SIDE)
-    share = sights.colour_words(sight.colours)
-    words = f"{sights.COLOURS} The three hold {share} of the variance."
-    drawn = {"pca.png": _rows([photographs, sights.colour_row(sight, SIDE)], ["image", "PCA"], words)}
+    held, place = sights.shares(sight)
+    words = f"{sights.COLOURS} The three hold {held} of the variance; {place} of it is of place alone. Last row: "
+    words += sights.CONTENT[0].lower() + sights.CONTENT[1:]
+    rows = [photographs, sights.colour_row(sight, SIDE), sights.content_row(sight, SIDE)]
+    drawn = {"pca.png": _rows(rows, ["image", "PCA", "less place"], words)}
     alike = sight.alike()
     cells = sights.alike_cells(sight, alike, SIDE, len(sight.rows))
-    words = f"{sights.ALIKE} Looked for among {len(sight.searched):,} images."
+    words = f"{sights.ALIKE} Looked for {sights.alike_words(sight, alike)}."
     drawn["nearest.png"] = captioned(grid(cells, len(cells) // len(sight.rows)), words)
     try:
         attention = seeing.attention_of(artefact, sight.rows)

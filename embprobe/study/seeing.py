@@ -15,10 +15,10 @@ from embprobe.views import Embeddings, Images
 if TYPE_CHECKING:
     import numpy as np
 
-    from embprobe.evaluation.seeing import Sight
+    from embprobe.evaluation.seeing import Alike, Sight
 
 SIDE, SMALL = 112, 88  # pixels of an image, and of one beside alike patches
-CHOSEN, ALIKE = 3, 5  # images whose alike patches are shown, and how many of them
+CHOSEN, NEAREST = 3, 5  # images whose alike patches are shown, and how many of them
 QUALITY = 80  # of WebP
 WORK = 2e12  # multiplications that attention is worth in a report
 UNREADABLE = (UserError, DamagedError, MachineError, OSError)
@@ -43,18 +43,18 @@ class Sights:
         self.study, self.out, self.missing = study, out, missing
         self.sights: dict[Embeddings, Sight] = {}
         self.coloured: dict[str, np.ndarray] = {}
-        self.alike_cells: dict[Embeddings, np.ndarray] = {}
+        self.content: dict[str, np.ndarray] = {}
+        self.nearest: dict[Embeddings, Alike] = {}
         for each in embeddings:
             try:
                 sight = _sight(each)
-                row, cells = (
-                    sights.colour_row(sight, SIDE),
-                    sights.alike_cells(sight, sight.alike(ALIKE), SMALL, CHOSEN),
-                )
+                rows = sights.colour_row(sight, SIDE), sights.content_row(sight, SIDE)
+                alike = sight.alike(NEAREST)
             except UNREADABLE as error:
                 self.missing.append(f"{study.label(each)} is left out: {error}.")
                 continue
-            self.sights[each], self.coloured[study.label(each)], self.alike_cells[each] = sight, row, cells
+            self.sights[each], self.nearest[each] = sight, alike
+            self.coloured[study.label(each)], self.content[study.label(each)] = rows
 
     def section(self) -> str:
         """The colours; alike patches and attention folded beneath."""
@@ -66,9 +66,14 @@ class Sights:
         """The images, and a row of colours for each encoder."""
         from embprobe.evaluation import sights
 
-        shares = [f"{self.study.label(e)} {sights.colour_words(s.colours)}" for e, s in self.sights.items()]
-        caption = f"{sights.COLOURS} Of the variance the three hold: {', '.join(shares)}."
-        return self.rows("seen-colours", self.coloured, caption)
+        told = [
+            f"{self.study.label(e)} {held} ({place})"
+            for e, s in self.sights.items()
+            for held, place in [sights.shares(s)]
+        ]
+        shares = f"Of the variance the three hold, and in brackets place alone: {', '.join(told)}."
+        plain = self.rows("seen-colours", self.coloured, f"{sights.COLOURS} {shares}")
+        return html.row(plain + self.rows("seen-content", self.content, sights.CONTENT), large=True)
 
     def attention(self) -> str:
         """A row of maps for each encoder that has attention, and why others that have it are left out."""
@@ -107,10 +112,11 @@ class Sights:
         from embprobe.evaluation import sights
 
         sheets = ""
-        for embeddings, cells in self.alike_cells.items():
+        for embeddings, alike in self.nearest.items():
             sight = self.sights[embeddings]
+            cells = sights.alike_cells(sight, alike, SMALL, CHOSEN)
             sheet = grid(cells, len(cells) // min(CHOSEN, len(sight.rows)))
-            caption = f"{self.study.label(embeddings)}, among {len(sight.searched):,} images"
+            caption = f"{self.study.label(embeddings)}, {sights.alike_words(sight, alike)}"
             sheets += self.keep(f"seen-nearest-{embeddings.short}", sheet, caption)
         return html.text(sights.ALIKE) + html.row(sheets, large=True)
 
