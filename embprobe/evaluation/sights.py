@@ -52,7 +52,7 @@ COLOURS = (
     f"centred and not scaled, and drawn from their {TAILS[0]:.0f}st to their {TAILS[1]:.0f}th percentile. Colours are each "
     "row's own: alike within a row is alike to that encoder, the same colour in two rows means nothing."
 )
-CONTENT = "The same of what is left when each place's mean training token is taken out: what the images add to it."
+CONTENT = "Less place: the mean token of each place, which is the same in every image, is taken out."
 
 
 def attention_row(attention: Attention, images: Images, side: int) -> np.ndarray:
@@ -106,8 +106,8 @@ def alike_words(sight: Sight, alike: Alike) -> str:
     """Among how many they were looked for, and how many lie where the chosen patches do."""
     patches, found = sight.grid[0] * sight.grid[1], alike.cosines.size
     return (
-        f"among {len(sight.searched):,} images; {alike.at_same_place} of the {found} nearest lie at the very place of the "
-        f"chosen patch, by chance {found / patches:.1f}"
+        f"among {len(sight.searched):,} images; {alike.at_same_place} of the {found} nearest (of {len(alike.rows)} "
+        f"images) lie at the very place of the chosen patch, {found / patches:.1f} by chance"
     )
 
 

@@ -22,8 +22,9 @@ def draw_embeddings(artefact: Artefact) -> "dict[str, np.ndarray]":
     sight = seeing.stored_sight(Embeddings(artefact)) if artefact.complete else seeing.computed_sight(artefact)
     photographs = sights.photographs(sight.images, sight.rows, SIDE)
     held, place = sights.shares(sight)
-    words = f"{sights.COLOURS} The three hold {held} of the variance; {place} of it is of place alone. Last row: "
-    words += sights.CONTENT[0].lower() + sights.CONTENT[1:]
+    words = (
+        f"{sights.COLOURS} The three hold {held} of the variance. {sights.CONTENT} It explains {place} of the variance."
+    )
     rows = [photographs, sights.colour_row(sight, SIDE), sights.content_row(sight, SIDE)]
     drawn = {"pca.png": _rows(rows, ["image", "PCA", "less place"], words)}
     alike = sight.alike()

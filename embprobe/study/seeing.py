@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 SIDE, SMALL = 112, 88  # pixels of an image, and of one beside alike patches
 CHOSEN, NEAREST = 3, 5  # images whose alike patches are shown, and how many of them
-QUALITY = 80  # of WebP
+QUALITY = 75  # of WebP
+SEEN = 12  # characters of a label beside a row
 WORK = 2e12  # multiplications that attention is worth in a report
 UNREADABLE = (UserError, DamagedError, MachineError, OSError)
 
@@ -29,7 +30,10 @@ def what_encoders_see(study: Study, out: Artefact) -> str:
     by_images: dict[Images, list[Embeddings]] = defaultdict(list)
     missing: list[str] = []
     for embeddings in sorted((Embeddings(a) for a in study.all if a.stage == "extract"), key=is_untrained):
-        by_images[embeddings.images].append(embeddings)
+        try:
+            by_images[embeddings.images].append(embeddings)
+        except UNREADABLE as error:
+            missing.append(f"{study.label(embeddings)} is left out: {error}.")
     content = "".join(Sights(study, out, mine, missing).section() for mine in by_images.values())
     return content + html.bullets(missing) if content else ""
 
@@ -66,14 +70,12 @@ class Sights:
         """The images, and a row of colours for each encoder."""
         from embprobe.evaluation import sights
 
-        told = [
-            f"{self.study.label(e)} {held} ({place})"
-            for e, s in self.sights.items()
-            for held, place in [sights.shares(s)]
-        ]
-        shares = f"Of the variance the three hold, and in brackets place alone: {', '.join(told)}."
-        plain = self.rows("seen-colours", self.coloured, f"{sights.COLOURS} {shares}")
-        return html.row(plain + self.rows("seen-content", self.content, sights.CONTENT), large=True)
+        told = [(self.study.label(e), *sights.shares(s)) for e, s in self.sights.items()]
+        held = f"Of the variance the three components hold {', '.join(f'{who} {share}' for who, share, _ in told)}."
+        place = f"Of the variance it explains {', '.join(f'{who} {share}' for who, _, share in told)}."
+        pair = self.rows("seen-colours", self.coloured, f"The tokens as they are. {held}")
+        pair += self.rows("seen-content", self.content, f"{sights.CONTENT} {place}")
+        return html.text(sights.COLOURS) + html.row(pair, large=True)
 
     def attention(self) -> str:
         """A row of maps for each encoder that has attention, and why others that have it are left out."""
@@ -105,7 +107,7 @@ class Sights:
         first = next(iter(self.sights.values()))
         photographs = sights.photographs(first.images, first.rows, SIDE)
         sheet = grid(np.concatenate([photographs, *rows.values()]), len(photographs))
-        return self.keep(f"{name}-{first.images.short}", sheet, caption, ("image", *rows))
+        return self.keep(f"{name}-{first.images.short}", sheet, caption, ("image", *map(_beside, rows)))
 
     def alike(self) -> str:
         """A sheet of alike patches for each encoder."""
@@ -139,6 +141,12 @@ def _sight(embeddings: Embeddings) -> "Sight":
             f"its tokens aren't stored; embprobe show {embeddings.short} --png FOLDER computes those of a few"
         )
     return seeing.stored_sight(embeddings)
+
+
+def _beside(label: str) -> str:
+    """A label with what tells it from others of its name first, where the end of it would be cut."""
+    name, _, mark = label.rpartition(" (")
+    return f"{mark.removesuffix(')')} {name}" if name and len(label) > SEEN else label
 
 
 def _work(embeddings: Embeddings) -> float:
