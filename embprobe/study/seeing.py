@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from embprobe.evaluation.seeing import Alike, Sight
 
-SIDE, SMALL = 112, 88  # pixels of an image, and of one beside alike patches
+SIDE, SMALL = 104, 80  # pixels of an image, and of one beside alike patches
 CHOSEN, NEAREST = 3, 5  # images whose alike patches are shown, and how many of them
-QUALITY = 75  # of WebP
-SEEN = 12  # characters of a label beside a row
+QUALITY = 70  # of WebP
+SEEN = 13  # characters that have room beside a row
 WORK = 2e12  # multiplications that attention is worth in a report
 UNREADABLE = (UserError, DamagedError, MachineError, OSError)
 
@@ -96,7 +96,8 @@ class Sights:
             if found is not None:
                 rows[label] = sights.attention_row(found, sight.images, SIDE)
                 words.append(f"{label}: {sights.attention_words(found)}.")
-        return self.rows("seen-attention", rows, " ".join([sights.ATTENTION, *words])) if rows else ""
+        figure = self.rows("seen-attention", rows, " ".join([sights.ATTENTION, *words])) if rows else ""
+        return html.row(figure, large=True)
 
     def rows(self, name: str, rows: "dict[str, np.ndarray]", caption: str) -> str:
         """The images, and rows beneath them."""
@@ -144,9 +145,8 @@ def _sight(embeddings: Embeddings) -> "Sight":
 
 
 def _beside(label: str) -> str:
-    """A label with what tells it from others of its name first, where the end of it would be cut."""
-    name, _, mark = label.rpartition(" (")
-    return f"{mark.removesuffix(')')} {name}" if name and len(label) > SEEN else label
+    """A label beside a row, long ones without their middle: what tells them apart is mostly their end."""
+    return label if len(label) <= SEEN else f"{label[:4]}…{label[5 - SEEN :]}"
 
 
 def _work(embeddings: Embeddings) -> float:

@@ -33,12 +33,12 @@ def test_a_row_an_encoder_beneath_the_same_images_the_learned_ones_first(zoo: Zo
     words = section(made)
     figures = re.findall(r'<div class="beside">(.*?)</div>', words)
     rows = [re.findall(r"<span title=\"(.*?)\"", figure) for figure in figures]
-    label = "mae"
-    assert rows[0] == rows[1] == ["image", label, *ENCODERS]
-    assert rows[2] == ["image", label, *ENCODERS[1:]]  # pixels have no attention, and nothing is said of it
+    controls = ["pixels:4", "rand…x1-h2-p4", "rand…x2-h2-p4"]
+    assert rows[0] == rows[1] == ["image", "mae", *controls]
+    assert rows[2] == ["image", "mae", *controls[1:]]  # pixels have no attention, and nothing is said of it
     assert words.count("the very place") == 2 * 4 and "left out" not in words
     (sheet,) = (made.path / "figures").glob("seen-colours-*.png")
-    assert np.asarray(Image.open(sheet)).shape == (5 * 114 - 2, 8 * 114 - 2, 3)
+    assert np.asarray(Image.open(sheet)).shape == (5 * 106 - 2, 8 * 106 - 2, 3)
     assert len(words) < 400_000
 
 
@@ -51,7 +51,7 @@ def test_who_cannot_be_read_is_left_out_with_a_sentence(zoo: Zoo, place: Store) 
     words = section(make(Report(artefacts=given), place))
     assert "<li>pixels:4 is left out: " in words and "random:vit-16x1-h2-p4" in words
     rows = re.findall(r"<span title=\"(.*?)\"", re.findall(r'<div class="beside">(.*?)</div>', words)[0])
-    assert rows == ["image", *ENCODERS[1:]]
+    assert rows == ["image", "rand…x1-h2-p4", "rand…x2-h2-p4"]
 
 
 def test_attention_that_takes_long_is_left_to_show(zoo: Zoo, place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,8 +69,9 @@ def test_the_page_is_the_same_when_it_is_made_again(zoo: Zoo, place: Store, tmp_
     assert pages[0] and pages[0] == pages[1]
 
 
-def test_a_label_that_would_be_cut_begins_with_what_tells_it_apart() -> None:
-    from embprobe.study.seeing import _beside
+def test_a_label_that_would_be_cut_keeps_its_end() -> None:
+    from embprobe.study.seeing import SEEN, _beside
 
-    assert _beside("vit-128x6-h4-p8 (9b24a2)") == "9b24a2 vit-128x6-h4-p8"
+    assert _beside("vit-128x6-h4-p8 (9b24a2)") == "vit-…(9b24a2)"
     assert _beside("mae") == "mae" and _beside("mae untrained") == "mae untrained"
+    assert len(_beside("random:vit-64x2-h2-p16")) == SEEN
