@@ -57,7 +57,7 @@ def test_without_its_weights_attention_is_left_out_and_it_is_said(
 
     vit, weights = build_vit(vit_config((16, 16), 4, 16, 1, 2)), tmp_path / "vit.safetensors"
     save_file(vit.state_dict(), weights)
-    made = make(Extract(images=zoo["images"], encoder=str(weights), heads=2, device="cpu"), place)
+    made = place[make(Extract(images=zoo["images"], encoder=str(weights), heads=2, device="cpu"), place).short]
     assert len(draw_embeddings(made)) == 3
     weights.unlink()
     assert set(draw_embeddings(made)) == {"pca.png", "nearest.png"}
