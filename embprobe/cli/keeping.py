@@ -58,7 +58,7 @@ def list_(
 def show(
     artefact: ArtefactArgument,
     png: Annotated[
-        Path | None, typer.Option("--png", metavar="FOLDER", help="draw it there: a data set as contact.png")
+        Path | None, typer.Option("--png", metavar="FOLDER", help="draw it there: a data set, or what embeddings see")
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     json: JsonOption = False,

@@ -29,7 +29,7 @@ class Live(Rows):
     def __init__(self, artefact: Artefact, device: str, resident: int) -> None:
         options = artefact.options
         self.images = Embeddings(artefact).images
-        self.embed = Embed(_encoder(artefact, self.images), device, options["precision"])
+        self.embed = Embed(asked_encoder(artefact, self.images), device, options["precision"])
         storage, self.forward = options["storage"], options["forward"]
         shape, chunk_rows = layout(self.embed, self.images, storage)
         attrs = encoding(self.embed, self.images, storage, options["seed"], self.forward)
@@ -85,7 +85,7 @@ class LiveEmbeddings(Embeddings):
         self.__dict__["array"] = live
 
 
-def _encoder(artefact: Artefact, images: Images) -> Encoder:
+def asked_encoder(artefact: Artefact, images: Images) -> Encoder:
     """The encoder that was asked for. Raises UserError where its weights have changed since."""
     options = artefact.options
     weights = Path(options["weights"]) if options["weights"] else None

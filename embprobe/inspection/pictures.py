@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from embprobe import console
 from embprobe.errors import UserError
+from embprobe.inspection.sightings import draw_embeddings
 from embprobe.page.pictures import LARGEST, grid, png, titled
 from embprobe.store import Artefact
 from embprobe.views import Images
@@ -23,7 +24,7 @@ def write_pictures(artefact: Artefact, folder: Path) -> None:
     """Draws an artefact into a folder. Raises UserError for one that nothing is drawn of."""
     if artefact.stage not in DRAWN:
         raise UserError(f"show --png draws what {' or '.join(DRAWN)} makes, not {artefact.stage}; leave --png out")
-    if not artefact.complete:
+    if not artefact.complete and artefact.stage != "extract":  # of tokens that aren't stored a few are computed
         raise UserError(f"{artefact.stage} {artefact.short} isn't finished; run its command again first")
     for name, picture in DRAWN[artefact.stage](artefact).items():
         path = folder / name
@@ -69,4 +70,7 @@ def small(images: Images, rows: "np.ndarray") -> "np.ndarray":
     return drawn
 
 
-DRAWN: Mapping[str, Callable[[Artefact], "dict[str, np.ndarray]"]] = {"ingest": contact_sheet}
+DRAWN: Mapping[str, Callable[[Artefact], "dict[str, np.ndarray]"]] = {
+    "ingest": contact_sheet,
+    "extract": draw_embeddings,
+}

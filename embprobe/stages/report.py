@@ -85,6 +85,7 @@ class Report(Stage):
             paper,
             provenance,
             sections,
+            seeing,
             training,
         )
         from embprobe.study.commands import Script
@@ -107,6 +108,7 @@ class Report(Stage):
             Section("Samples", gallery.samples()),
             Section("Reconstructions by step", gallery.reconstructions()),
             Section("What the embeddings keep", sections.factors(study, figures)),
+            Section("What the encoders see", seeing.what_encoders_see(study, figures)),
             Section("Nearest training images", copying.copies_section(study, first, gallery)),
             Section("Classes", sections.classes(judged)),
             Section("Budget", budget.budget(study)),
