@@ -27,7 +27,7 @@ class Classify(Training):
     Labels are not smoothed, so that the score of its judgements can reach the number of classes.
     """
 
-    version = 4
+    version = 5
 
     images: Artefact = option(
         "an ingested data set with classes, or a folder or zip to ingest first", made_by=("ingest",)
@@ -74,7 +74,7 @@ class Classify(Training):
             return task
 
         rate = warmup_cosine(max(1, self.steps // 10), self.steps)
-        network = self.train(build, batches, rate, out, label="training the classifier")
+        network = self.train(build, batches, rate, out, label="training the classifier", milestones=False)
         facts: dict[str, Json] = {"network": "resnet18", "classes": images.classes, "size": list(images.size)}
         out.write_json("classifier.json", facts | {"channels": images.channels})
         self.measure(network, images, out)

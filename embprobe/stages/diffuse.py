@@ -137,6 +137,8 @@ class Diffuse(Training):
         images = Latents(self.latents).images
         if self.conditional and images.labels is None:
             raise UserError("--conditional needs labels and this data set has none; leave it out")
+        if self.conditional and len(images.classes) == 1:
+            raise UserError("--conditional learns classes apart and this data set has one; leave it out")
         count = images.count("train")
         if self.train_images is not None and self.train_images > count:
             raise UserError(f"--train-images {self.train_images} is more than the {count} there are; give fewer")

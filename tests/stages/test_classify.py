@@ -20,6 +20,7 @@ def test_it_learns_classes_that_colours_tell(images: Artefact, store: Store):
     assert made.metrics["accuracy_low"] < made.metrics["accuracy"] <= made.metrics["accuracy_high"]
     confusion = torch.tensor(made.metrics["confusion"])
     assert confusion.sum() == 12 and made.read_json("classifier.json")["classes"] == CLASSES
+    assert not made.milestones() and made.manifest["bytes"] < 60e6  # eight more weights of no use made 403 MB of it
 
 
 def test_fine_tuning_starts_from_the_file(images: Artefact, store: Store, tmp_path):

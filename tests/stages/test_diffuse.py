@@ -16,7 +16,7 @@ from embprobe.stage import Stage
 from embprobe.stages.diffuse import Diffuse
 from embprobe.store import Artefact, Store
 from embprobe.training.engine import warmup_constant
-from embprobe.views import Denoiser, Latents, log_spaced
+from embprobe.views import Denoiser, Images, Latents, log_spaced
 from tests.drawn import losses
 from tests.stages.conftest import CLASSES, outputs
 
@@ -173,6 +173,12 @@ def test_samples_of_the_posterior_are_another_question_with_other_weights(store:
     mean, sample = (make(Diffuse(latents=latents, posterior=p, **TINY | DIT), store) for p in ("mean", "sample"))  # type: ignore[arg-type]
     assert mean != sample and outputs(mean)["weights.safetensors"] != outputs(sample)["weights.safetensors"]
     assert (Denoiser(sample).scale.std > Denoiser(mean).scale.std).all()
+
+
+def test_one_class_is_nothing_to_learn_apart(latents: Artefact, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Images, "classes", ["cat"])
+    with pytest.raises(UserError, match="this data set has one; leave it out"):
+        make(Diffuse(latents=latents, conditional=True, **TINY), store)  # type: ignore[arg-type]
 
 
 def test_labels_without_classes_are_refused(store: Store, unlabelled_latents: Artefact, latents: Artefact) -> None:
