@@ -14,12 +14,13 @@ from embprobe.encoders import tokens
 from embprobe.encoders.live import Live
 from embprobe.errors import UserError
 from embprobe.making import make, repaired
-from embprobe.stages import compress
+from embprobe.stages import STAGES, compress
 from embprobe.stages.compress import Compress
 from embprobe.stages.extract import Extract
 from embprobe.stages.probe import Probe
 from embprobe.store import Artefact, Store, rows
-from embprobe.study.provenance import command, in_order
+from embprobe.study.commands import Script
+from embprobe.study.provenance import in_order
 from embprobe.training import batches, covariance
 from embprobe.training.checkpoints import Saver
 from embprobe.views import Latents
@@ -288,7 +289,7 @@ def test_a_page_can_tell_where_such_latents_come_from(zoo: Zoo, place: Store) ->
     latents = make(through(zoo, place), place)
     everything = in_order(list(latents.lineage()))
     assert [a.stage for a in everything] == ["ingest", "extract", "compress"]
-    commands = [command(a) for a in everything]
+    commands = [Script(everything, {}, STAGES).command(a) for a in everything]
     assert commands[1].endswith(" --later") and commands[2].endswith(" --through")
     assert not any(word in " ".join(commands) for word in ("--no-later", "--no-through", "--resident"))
 
