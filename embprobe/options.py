@@ -46,7 +46,8 @@ class Parser:
             if name in values or name in later or field.default is not MISSING:
                 continue
             if hints[name] is not Artefact:
-                raise UserError(f"{self.cls.name()} needs {dashed(name)}: {field.metadata['help']}")
+                label = name if field.metadata["positional"] else dashed(name)
+                raise UserError(f"{self.cls.name()} needs {label}: {field.metadata['help']}")
             if field.metadata["made_by"] and later:
                 values |= {k: v for k in later if (v := self.artefact(fields[k], later[k], known=True)) is not None}
             named = [v for v in values.values() if isinstance(v, Artefact)]
@@ -73,6 +74,8 @@ class Parser:
     def meant(self, field: Field, word: object) -> Artefact | str:
         """An artefact, or a word with a meaning of its own. Raises UserError for one that is both."""
         found, otherwise = self.artefact(field, word), field.metadata["words"].get(str(word))
+        if found is not None and otherwise is not None and found.stage not in field.metadata["made_by"]:
+            return str(word)  # an alias of what could not be meant here
         if found is not None and otherwise is not None and not isinstance(word, Artefact):
             raise UserError(
                 f"{dashed(field.name)} {word} is built in, and also the name of {found.stage} {found.short} here; write "

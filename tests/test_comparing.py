@@ -69,6 +69,15 @@ def test_one_command_judges_names_and_reports_and_asked_again_costs_nothing(
     assert shell(*words, "--store", place.root).out == done.out
 
 
+def test_where_copies_could_not_be_looked_for_the_page_says_so(tmp_path: Path, place: Store) -> None:
+    """Training images as samples, and too few held-out ones to tell copies by: nothing may look as if it had been searched."""
+    real = tiny.class_folder(tmp_path / "few", ["cat"], 20)
+    some = tiny.class_folder(tmp_path / "some", ["cat"], 16)
+    report = compare({"copies": str(some)}, real, place, size=16, **(HOW | {"k": 3}))
+    (told,) = [c for c in report.read_json("table.json")["cautions"] if c.startswith("Copies were not looked for")]
+    assert "copies" in told and "too few held-out images" in told
+
+
 def test_from_python_with_artefacts_and_another_name_only_the_report_is_made_again(
     real: Path, mine: Path, adm: Path, place: Store
 ) -> None:

@@ -380,3 +380,39 @@ def test_what_can_never_be_leaves_nothing_behind(zoo: Zoo, shell: Shell, place: 
     for encoder in ("pixels:5", "random:vit-32x2-h4", "vit-16x1-h2-p4"):
         assert shell("extract", "--images", zoo["images"].path, "--encoder", encoder, "--store", place.root).code == 2
     assert not place.artefacts()
+
+
+# ---- what a newcomer's first mistakes are told
+
+
+def test_a_missing_list_of_a_recipe_is_asked_for_by_its_name_and_one_value_will_do(
+    shell: Shell, tmp_path: Path
+) -> None:
+    told = shell("plan", "encoders", "--set", "images=planted", "--store", tmp_path / "store")
+    assert told.code == 2 and "encoders.yaml needs --set 'encoders=[…]'" in told.lines[-1]
+    one = shell(
+        "plan", "encoders", "--set", "images=planted", "--set", "encoders=pixels:4", "--store", tmp_path / "store"
+    )
+    assert one.code == 0, one.err
+
+
+def test_an_alias_of_what_is_no_encoder_leaves_a_built_in_name_its_meaning(
+    zoo: Zoo, shell: Shell, place: Store
+) -> None:
+    place.name("pixels", zoo["images"])
+    done = shell("extract", "--images", zoo["images"].path, "--encoder", "pixels", "--store", place.root)
+    assert done.code == 0, done.err
+
+
+def test_pictures_overwrite_nothing(zoo: Zoo, shell: Shell, place: Store, tmp_path: Path) -> None:
+    words = ("show", zoo["images"].path, "--png", tmp_path / "look", "--store", place.root)
+    assert shell(*words).code == 0 and shell(*words).code == 0
+    (tmp_path / "look" / "contact.png").write_text("mine")
+    refused = shell(*words)
+    assert refused.code == 2 and "is there already and shows something else" in refused.err
+    assert (tmp_path / "look" / "contact.png").read_text() == "mine"
+
+
+def test_report_without_artefacts_names_no_option_that_is_not_there(shell: Shell, place: Store) -> None:
+    told = shell("report", "--store", place.root)
+    assert told.code == 2 and "report needs artefacts" in told.err and "--artefacts" not in told.err

@@ -15,8 +15,6 @@ from embprobe.nn.weights import WeightsFile, load_into, open_weights
 from embprobe.pixels import channel_statistics
 from embprobe.store.hashes import file_hash
 
-USUAL_HEAD = 64  # channels
-
 
 def sized_name(path: Path, heads: int | None) -> str:
     """`vit-WIDTHxDEPTH-hHEADS-pPATCH` of a weights file. Raises UserError for what is no plain ViT's, or lacks heads."""
@@ -25,8 +23,10 @@ def sized_name(path: Path, heads: int | None) -> str:
     width, patch = sizes.width or 0, (sizes.patch or (0,))[0]
     found = heads or _heads(file)
     if found is None:
-        usual = f" ({width // USUAL_HEAD}, if they have {USUAL_HEAD} channels as most)" if width >= USUAL_HEAD else ""
-        raise UserError(f"no tensor of {path} tells its attention heads; give them with --heads N{usual}")
+        raise UserError(
+            f"no tensor of {path} tells its attention heads; give as many as it was trained with by --heads N (another number "
+            "would load too, and give other embeddings)"
+        )
     return f"vit-{width}x{sizes.depth}-h{found}-p{patch}"
 
 

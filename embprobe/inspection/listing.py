@@ -42,7 +42,7 @@ def show_list(store: Store, stages: Sequence[str], of: Sequence[str], *, tree: b
     cells = [[row[i] for i in filled] for row in rows]
     console.print_table([HEADERS[i] for i in filled], cells, wrapping=WRAPPING)
     hidden = Counter(a.stage for a in chosen if a not in set(shown))
-    if hidden:
+    if hidden and not stages:
         counts = " and ".join(f"{count} {stage}" for stage, count in sorted(hidden.items()))
         console.say(f"and {counts}, which evaluations were made from (--all lists them)")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from embprobe import console
 from embprobe.errors import UserError
 from embprobe.inspection.sightings import draw_embeddings
-from embprobe.page.pictures import LARGEST, grid, png, titled
+from embprobe.page.pictures import LARGEST, grid, titled, write_png
 from embprobe.store import Artefact
 from embprobe.views import Images
 from embprobe.views.view import evenly
@@ -30,7 +30,7 @@ def write_pictures(artefact: Artefact, folder: Path) -> None:
         path = folder / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png(picture))
+            write_png(path, picture)
         except OSError as error:
             raise UserError(f"cannot write {path} ({error.strerror}); give another folder") from None
         console.say(f"drew {path.absolute()}")

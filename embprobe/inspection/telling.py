@@ -32,7 +32,8 @@ def show_artefact(artefact: Artefact, as_json: bool) -> None:
         return
     _facts(artefact)
     for key, value in artefact.metrics.items():
-        _measured(key, value)
+        if value not in (None, [], {}):
+            _measured(key, value)
 
 
 def _facts(artefact: Artefact) -> None:

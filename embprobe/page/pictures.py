@@ -4,8 +4,11 @@ import io
 import math
 from typing import TYPE_CHECKING
 
+from embprobe.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy as np
     from PIL.Image import Image
@@ -53,6 +56,22 @@ def png(image_HWC: "np.ndarray") -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image_HWC).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def write_png(path: "Path", image_HWC: "np.ndarray") -> None:
+    """Writes an image; one that is there already stays. Raises UserError where another file has its name."""
+    import numpy as np
+    from PIL import Image
+
+    if not path.exists():
+        path.write_bytes(png(image_HWC))
+        return
+    try:
+        same = np.array_equal(np.asarray(Image.open(path)), image_HWC)
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        raise UserError(f"{path} is there already and shows something else; give a new folder")
 
 
 def webp(image_HWC: "np.ndarray", columns: int, most: float = math.inf) -> tuple[bytes, tuple[int, int]]:

@@ -180,6 +180,11 @@ def _repeat(entry: Value, environment: Environment, recipe: Recipe, base: Path, 
     choices = []
     for name, values in loops.items():
         resolved = _resolve(_placed(values, base), environment, recipe, place)
+        named = NAME.fullmatch(values) if isinstance(values, str) else None
+        if named and resolved is None:
+            raise UserError(f"{recipe.path.name} needs --set '{named[1] or named[2]}=[…]', a list with commas between")
+        if named and not isinstance(resolved, list):
+            resolved = [resolved]
         if not isinstance(resolved, list):
             raise UserError(f"{place}: `for` needs a list for {name!r}")
         choices.append(resolved)

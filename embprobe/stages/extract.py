@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from embprobe import console
 from embprobe.chunks import pour
 from embprobe.encoders import layers, names
 from embprobe.errors import UserError
@@ -159,6 +160,9 @@ class Extract(Stage):
             seed=self.seed,
             given=Given(**{name: getattr(self, name) for name in GIVEN}),
         )
+        if any(own > given for own, given in zip(encoder.size, images.size, strict=True)):
+            shown = "×".join(map(str, dict.fromkeys(images.size)))
+            console.say(f"images of {shown} px are enlarged to the {max(encoder.size)} px that the encoder takes")
         embed = Embed(encoder, device_of(self.device), self.precision)
         array, moments = self.create(embed, images, out)
         storing = Storing(embed, array, images.train)

@@ -267,17 +267,16 @@ class Sample(Stage):
         return np.concatenate(draws)[: self.count].astype(np.int32)
 
     def export(self, out: Artefact) -> None:
-        """Images as 000000.png, 000001.png, …; those that are there already are written again."""
+        """Images as 000000.png, 000001.png, …; those that are there already stay. Raises UserError where others are."""
         if self.png is None:
             return
-        from PIL import Image
+        from embprobe.page.pictures import write_png
 
         self.png.mkdir(parents=True, exist_ok=True)
         array = out.array("images")
         for chunk in range(array.n_chunks):
             for row, image in zip(array.rows_of(chunk), array.chunk(chunk), strict=True):
-                picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-                picture.save(self.png / f"{row:06d}.png")
+                write_png(self.png / f"{row:06d}.png", image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def spacing_of(sampler: str) -> Json:

@@ -132,6 +132,11 @@ def _copying(study: Study) -> list[str]:
     said = []
     for evaluation in (*study.final, *study.foreign):
         tests = evaluation.copies.items()
+        if not any(test for _, test in tests) and evaluation.artefact.options.get("memorisation") is True:
+            said.append(
+                f"Copies were not looked for in {study.name(evaluation)}: too few held-out images are left that are no copies of "
+                "training images."
+            )
         suspicious = [f"{space} (p {pvalue(t['p'])})" for space, t in tests if t and warned(t)]
         if suspicious:
             said.append(

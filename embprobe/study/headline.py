@@ -91,7 +91,7 @@ def _won(terms: Wording, names: Sequence[str], standings: Sequence[Standing]) ->
     """Who is ahead in how many figures; `names` are those that are compared."""
     if len(names) < 2:
         return (
-            f"Nobody wins: {names[0]} is the only learned encoder here." if names else "Nobody wins: nothing is there."
+            f"Nobody wins: {names[0]} has no other to be compared with." if names else "Nobody wins: nothing is there."
         )
     if not standings:
         return f"Nobody wins: {listed(names)} share no figure by which they could be compared."

@@ -110,7 +110,7 @@ def answer(contenders: Contenders, pairs: Sequence[Difference]) -> list[Sentence
     if len(learned) > 1:
         said += _wins(standings(learned, among(pairs, list(learned)))) or [_nothing(learned, pairs)]
     elif len(learned) == 1:
-        said.append(Sentence(next(iter(learned)), "is the only learned encoder here."))
+        said.append(Sentence(next(iter(learned)), "has no other to be compared with."))
     elif len(controls) > 1:
         return said + _wins(standings(controls, among(pairs, list(controls))))
     return said + [s for name in controls if (s := _control(name, list(learned), pairs))]

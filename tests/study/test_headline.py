@@ -78,7 +78,7 @@ def test_a_control_that_is_ahead_of_the_winner_is_told() -> None:
 
 def test_a_lone_encoder_wins_nothing() -> None:
     assert said(row("mae", 20, 20), row("pixels", 60, 60, control=True)) == (
-        "Nobody wins: mae is the only learned encoder here."
+        "Nobody wins: mae has no other to be compared with."
     )
 
 

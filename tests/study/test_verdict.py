@@ -177,7 +177,7 @@ def test_a_control_is_told_apart_from_the_learned_ones() -> None:
 
 def test_one_learned_encoder_and_none_still_say_something() -> None:
     alone = {"a": [row("a", fd=figure(20.0))]}
-    assert said_of(alone) == ["a is the only learned encoder here."]
+    assert said_of(alone) == ["a has no other to be compared with."]
     controls = {n: [Row(n, {"fd": figure(v)}, count=9, control=True)] for n, v in (("pixels", 9.0), ("random:x", 30.0))}
     assert said_of(controls)[0].startswith("pixels leads random:x in FD")
     bare = {n: [row(n, fd=Estimate(1.0))] for n in "ab"}
