@@ -60,7 +60,8 @@ def sentence(judge: JudgeReport, how: str) -> str:
     if left_out and len(able) < 2:
         return _not_usable(left_out, able)
     if len(able) < 2:
-        return f"Nobody wins: {able[0]} is the only {'learned ' if learned else ''}encoder here."
+        alone = "has no other to be compared with" if learned else "is the only encoder here"
+        return f"Nobody wins: {able[0]} {alone}."
     pairs = verdict.among(judge.differences.get(how, ()), able)
     told = _won(_terms(group), able, verdict.standings({name: usable[name] for name in able}, pairs))
     return " ".join(

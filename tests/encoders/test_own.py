@@ -244,7 +244,7 @@ def test_a_misfit_is_told_in_words_of_the_request(zoo: Zoo, tmp_path: Path) -> N
     path = saved(plain(), tmp_path / "mine.safetensors")
     wrong = refused(zoo, encoder="vit-32x2-h4-p8", weights=path)
     assert "its width is 48, not 32, its depth is 3, not 2" in wrong
-    assert "give them with --heads N" in refused(zoo, encoder=str(path))
+    assert "by --heads N" in refused(zoo, encoder=str(path))
     assert "5 heads do not divide a width of 48" in refused(zoo, encoder=str(path), heads=5)
     assert "leave --weights out" in refused(zoo, encoder=str(path), weights=path)
     assert "needs its file; give --weights FILE" in refused(zoo, encoder="vit-48x3-h4-p8")

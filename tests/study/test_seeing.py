@@ -33,9 +33,9 @@ def test_a_row_an_encoder_beneath_the_same_images_the_learned_ones_first(zoo: Zo
     words = section(made)
     figures = re.findall(r'<div class="beside">(.*?)</div>', words)
     rows = [re.findall(r"<span title=\"(.*?)\"", figure) for figure in figures]
-    controls = ["pixels:4", "rand…x1-h2-p4", "rand…x2-h2-p4"]
-    assert rows[0] == rows[1] == ["image", "mae", *controls]
-    assert rows[2] == ["image", "mae", *controls[1:]]  # pixels have no attention, and nothing is said of it
+    controls = ["pixels:4", "embeddings", "rand…x2-h2-p4"]  # one goes by its alias
+    assert rows[0] == rows[1] == ["image", "encoder", *controls]
+    assert rows[2] == ["image", "encoder", *controls[1:]]  # pixels have no attention, and nothing is said of it
     assert words.count("the very place") == 2 * 4 and "left out" not in words
     (sheet,) = (made.path / "figures").glob("seen-colours-*.png")
     assert np.asarray(Image.open(sheet)).shape == (5 * 106 - 2, 8 * 106 - 2, 3)
@@ -49,9 +49,9 @@ def test_who_cannot_be_read_is_left_out_with_a_sentence(zoo: Zoo, place: Store) 
         if file.is_file():
             file.write_bytes(b"damaged")
     words = section(make(Report(artefacts=given), place))
-    assert "<li>pixels:4 is left out: " in words and "random:vit-16x1-h2-p4" in words
+    assert "<li>pixels:4 is left out: " in words and "embeddings" in words
     rows = re.findall(r"<span title=\"(.*?)\"", re.findall(r'<div class="beside">(.*?)</div>', words)[0])
-    assert rows == ["image", "rand…x1-h2-p4", "rand…x2-h2-p4"]
+    assert rows == ["image", "embeddings", "rand…x2-h2-p4"]
 
 
 def test_attention_that_takes_long_is_left_to_show(zoo: Zoo, place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
