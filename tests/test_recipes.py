@@ -23,8 +23,14 @@ AFHQ = {
     "diffuse_steps": 3, "decoder_width": 8, "decode_steps": 2, "classify_steps": 2, "samples": 24, "sampler_steps": 2,
     "curve_samples": 16, "curve": "[0.5]",
 }  # fmt: skip
+ENCODERS = {
+    "encoders": f"[{NETWORK}, {OTHER}]", "controls": "[pixels]", "size": 32, "channels": 4, "compress_steps": 2,
+    "diffuse_steps": 2, "diffuse_width": 32, "diffuse_depth": 1, "decode_steps": 2, "decode_width": 8, "samples": 24,
+    "sampler_steps": 2, "judges": NETWORK,
+}  # fmt: skip
 SMALL = {
     "demo": DEMO,
+    "encoders": ENCODERS,
     "imagenette64": {k: v for k, v in IMAGENETTE.items() if k not in ("count", "patch")} | {"sampler_steps": 2},
     "afhq-paper": AFHQ | {"by_class_steps": 9, "keep_epochs": "[2.3, 4.6]"},
     "afhq-modern": AFHQ | {"seeds": "[0]", "second_judges": f"[{NETWORK}]"},

@@ -388,11 +388,11 @@ def test_what_can_never_be_leaves_nothing_behind(zoo: Zoo, shell: Shell, place: 
 def test_a_missing_list_of_a_recipe_is_asked_for_by_its_name_and_one_value_will_do(
     shell: Shell, tmp_path: Path
 ) -> None:
-    told = shell("plan", "encoders", "--set", "images=planted", "--store", tmp_path / "store")
-    assert told.code == 2 and "encoders.yaml needs --set 'encoders=[…]'" in told.lines[-1]
-    one = shell(
-        "plan", "encoders", "--set", "images=planted", "--set", "encoders=pixels:4", "--store", tmp_path / "store"
-    )
+    text = SMALL.replace("set: {steps: 4}", "set: {steps: 4, encoders: null}")
+    recipe = write(tmp_path, text.replace('["pixels:4", "random:vit-16x1-h2-p4"]', "$encoders"))
+    told = shell("plan", recipe, "--store", tmp_path / "store")
+    assert told.code == 2 and "small.yaml needs --set 'encoders=[…]'" in told.lines[-1]
+    one = shell("plan", recipe, "--set", "encoders=pixels:4", "--store", tmp_path / "store")
     assert one.code == 0, one.err
 
 

@@ -30,12 +30,16 @@ def words_of(value: object) -> Words:
 
 def check_layers(words: Words) -> None:
     """Raises UserError for words that name no layers of any network."""
-    if words and not LAST.fullmatch(words[0]) and not all(word.isdecimal() and int(word[:5]) > 0 for word in words):
+    if (
+        words
+        and not LAST.fullmatch(words[0])
+        and not all(word.isdecimal() and len(word) < 5 and int(word) > 0 for word in words)
+    ):
         raise UserError(
             f"--layer is {','.join(words)!r}; it must be a block from 1, several as 3,6,12 (tokens side by side), or last4 "
             "(the mean of the last 4)"
         )
-    numbers = [int(word) for word in words or () if word.isdecimal()]
+    numbers = [int(word) for word in words or () if word.isdecimal() and len(word) < 5]
     if words and (sorted(set(numbers)) != numbers or (not numbers and len(words) > 1)):
         raise UserError(f"--layer is {','.join(words)!r}; give each block once, in order, or last4 alone")
 

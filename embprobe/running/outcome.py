@@ -93,10 +93,10 @@ def ingested(cls: type[Stage], options: dict[str, Value], store: Store) -> Artef
 
     Raises UserError where it was ingested at another size than the step asks for.
     """
-    word = str(options.get("source"))
-    if cls is not INGEST or Path(word).exists() or word == "planted":
+    word = options.get("source")
+    if cls is not INGEST or not isinstance(word, str) or Path(word).exists() or word == "planted":
         return None
-    found = store.lookup(Path(word).name if isinstance(options["source"], Placed) else word)
+    found = store.lookup(Path(word).name if isinstance(word, Placed) else word)
     if found is None or found.stage != cls.name() or not found.complete:
         return None
     size, held = options.get("size"), found.metrics["size"]

@@ -55,6 +55,8 @@ class Extract(Stage):
     def resolved(self) -> dict[str, object]:
         """A file or a folder given as the encoder is its weights; what a name of timm's says of sizes is an option."""
         word = self.encoder
+        if self.layer == ():
+            raise UserError("--layer is empty; give a block, several with commas, last4, or leave it out")
         found: dict[str, object] = {"layer": layers.words_of(self.layer)}
         if not isinstance(word, str) or word in names.BUILT_IN:
             return found

@@ -12,7 +12,7 @@ def test_keys_and_names_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("digits", "value", "text"),
-    [(1, 12.34, "12.3"), (2, -1.5, "−1.50"), (2, -0.001, "0.00"), (4, 0.00006, "0.0001"), (0, -2.4, "−2")],
+    [(1, 12.34, "12.3"), (2, -1.5, "−1.50"), (2, -0.001, "−0.0010"), (4, 0.00006, "0.0001"), (0, -2.4, "−2")],
 )
 def test_numbers_have_a_true_minus_and_no_minus_zero(digits: int, value: float, text: str) -> None:
     assert Metric("kid", "KID", digits, False).text(value) == text
