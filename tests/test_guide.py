@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer.main
 
 from embprobe.cli import app
@@ -155,8 +156,9 @@ def reader_in(folder: Path) -> Reader:
     tiny.class_folder(folder / "drawn", ["cat", "dog"], 16)
     np.savez(folder / "adm.npz", arr_0=np.random.default_rng(0).integers(0, 255, (32, 32, 32, 3), np.uint8))
     sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 0}
-    vit = VisionTransformer(**sizes, class_token=False, global_pool="avg", fc_norm=False)
-    for name in ("mine", "mae", "ijepa"):
+    for seed, name in enumerate(("mine", "mae", "ijepa")):  # others each, else they would be one encoder
+        torch.manual_seed(seed)
+        vit = VisionTransformer(**sizes, class_token=False, global_pool="avg", fc_norm=False)
         save_file(vit.state_dict(), folder / f"{name}.safetensors")
     command = folder / "bin" / "embprobe"
     command.parent.mkdir()
