@@ -396,12 +396,13 @@ def test_a_missing_list_of_a_recipe_is_asked_for_by_its_name_and_one_value_will_
     assert one.code == 0, one.err
 
 
-def test_an_alias_of_what_is_no_encoder_leaves_a_built_in_name_its_meaning(
-    zoo: Zoo, shell: Shell, place: Store
-) -> None:
-    place.name("pixels", zoo["images"])
-    done = shell("extract", "--images", zoo["images"].path, "--encoder", "pixels", "--store", place.root)
+def test_an_alias_of_what_is_no_encoder_leaves_a_built_in_name_its_meaning(shell: Shell, place: Store) -> None:
+    images = make(Ingest(source="planted", count=24, size=16), place)
+    place.name("pixels", images)
+    done = shell("extract", "--images", images.path, "--encoder", "pixels", "--store", place.root)
     assert done.code == 0, done.err
+    (made,) = [a for a in place.artefacts() if a.stage == "extract"]
+    assert made.inputs == {"images": images}
 
 
 def test_pictures_overwrite_nothing(zoo: Zoo, shell: Shell, place: Store, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ Tell = Callable[[dict[str, Any]], None]  # Any: JSON
 
 _result: TextIO | None = None
 _tell: Tell | None = None  # where lines and bars go in a worker
+_quiet = False
 _live: "list[tuple[Progress, Bar]]" = []  # bars being drawn, all on one display
 
 
@@ -60,13 +61,13 @@ def relay(tell: Tell) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Says nothing while the block runs: what it finds out is said again when it is done in earnest."""
-    global _tell
-    before, _tell = _tell, lambda _: None
+    """Drops lines while the block runs, since they are said again when it is done in earnest; bars are shown."""
+    global _quiet
+    before, _quiet = _quiet, True
     try:
         yield
     finally:
-        _tell = before
+        _quiet = before
 
 
 def result(text: str) -> None:
@@ -112,6 +113,8 @@ def _write(stream: TextIO, text: str) -> None:
 
 def say(text: str) -> None:
     """One line on stderr; above the bars where some are drawn."""
+    if _quiet:
+        return
     text = one_line(text)
     if _tell is not None:
         _tell({"say": text})

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from embprobe import console
 from embprobe.errors import DamagedError, UserError, did_you_mean
 from embprobe.running.forecast import how_far
-from embprobe.running.naming import Naming
+from embprobe.running.naming import Naming, lineage_of
 from embprobe.stages import STAGES
 from embprobe.store import Artefact, Store
 
@@ -71,14 +71,6 @@ def _row(naming: Naming, artefact: Artefact, depth: int, above: Artefact | None)
         return [*head, shown, naming.gist(artefact), *state(artefact)]
     except DamagedError as error:
         return [*head, "", str(error).split(";")[0], "damaged", "", ""]
-
-
-def lineage_of(artefact: Artefact) -> list[Artefact]:
-    """What it was made from, and itself; itself alone where that can't be told."""
-    try:
-        return list(artefact.lineage())
-    except DamagedError:
-        return [artefact]
 
 
 def state(artefact: Artefact) -> list[str]:

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from embprobe import console, threads
-from embprobe.errors import EmbprobeError, Interrupted, MissingInput, UserError
+from embprobe.errors import DamagedError, EmbprobeError, Interrupted, MissingInput, UserError
 from embprobe.making import make, planned
 from embprobe.options import build
 from embprobe.recipe import Recipe, Step, Value, load_recipe, locate
 from embprobe.running.branches import side_by_side, widest
-from embprobe.running.going import Going
+from embprobe.running.journal import Journal
 from embprobe.running.outcome import Outcome, Reached, ingested
 from embprobe.stage import Make, Stage
 from embprobe.stages import INGEST
@@ -66,15 +66,15 @@ def run(
         raise UserError(f"{loaded.path} has no steps; add some")
     jobs = usual_jobs(loaded, device) if jobs is None else jobs
     with console.quiet():
-        going = Going(loaded, store, foreseeable(loaded, store, device), jobs)
-    going.begin()
+        journal = Journal(loaded, store, foreseeable(loaded, store, device), jobs)
+    journal.begin()
     reached = (
         side_by_side(loaded, store, jobs, device, wait=wait) if jobs > 1 else _in_order(loaded, store, device, wait)
     )
     artefacts = {}
     for step in reached:
         artefacts[step.index] = step.artefact
-        going.reached(step)
+        journal.reached(step)
     return artefacts[len(loaded.steps) - 1]
 
 
@@ -95,8 +95,8 @@ def foreseeable(recipe: Recipe, store: Store, device: str | None = None) -> dict
             stage = stage if known else stage.prepare(foresee, download=False)
             outcome.artefacts[index] = known or store.open(stage)
             asked[index] = (stage, outcome.artefacts[index])
-        except MissingInput:
-            continue  # may be there by then
+        except (MissingInput, DamagedError):
+            continue  # may be there by then; what is damaged is told when its turn comes
         except UserError as error:
             outcome.fail(index, error)
     if outcome.worst is not None:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 
 from embprobe import console
-from embprobe.errors import EmbprobeError
+from embprobe.errors import DamagedError, EmbprobeError
+from embprobe.making import planned
 from embprobe.options import build
 from embprobe.running.naming import Naming
 from embprobe.stage import Stage
@@ -46,20 +47,35 @@ class Forecast:
     def __init__(self, store: Store, among: Iterable[Artefact] = ()) -> None:
         self.store = store
         self.naming = Naming(store, among)
-        self.likes: dict[str, list[Like]] = {}
-        for artefact in store.artefacts():
-            self.learn(artefact)
+        self._likes: dict[str, list[Like]] = {}
+
+    @cached_property
+    def there(self) -> list[Artefact]:
+        """All that the store holds."""
+        return self.store.artefacts()
+
+    def likes(self, stage: str) -> list[Like]:
+        """What can be measured by, of a stage; read when it is first asked for."""
+        if stage not in self._likes:
+            self._likes[stage] = [like for a in self.there if a.stage == stage and (like := self._like(a))]
+        return self._likes[stage]
 
     def learn(self, artefact: Artefact) -> None:
-        """Takes an artefact that is complete for a measure of others; a damaged one is none."""
+        """Takes an artefact that was just made for a measure of others."""
+        known, like = self.likes(artefact.stage), self._like(artefact)
+        if like is not None and like not in known:
+            known.append(like)
+
+    def _like(self, artefact: Artefact) -> Like | None:
+        """A measure, if it is complete; a damaged one is none."""
         try:
             facts = artefact.manifest if artefact.complete else {}
             if facts.get("seconds"):
                 work = self._work(artefact)
-                like = Like(artefact, artefact.spec, float(facts["seconds"]), int(facts["bytes"]), work)
-                self.likes.setdefault(artefact.stage, []).append(like)
+                return Like(artefact, artefact.spec, float(facts["seconds"]), int(facts["bytes"]), work)
         except EmbprobeError:
-            return
+            pass
+        return None
 
     def seconds(self, stage: Stage, out: Artefact) -> tuple[float, Like] | None:
         """How long it takes with what it has made by itself, and by which artefact that is told; None if by none."""
@@ -72,6 +88,12 @@ class Forecast:
     def step(self, label: str, stage: Stage, out: Artefact) -> Foreseen:
         """Cached, or will run and why; time and disk in proportion to the nearest artefact of the same stage."""
         head = (label, out.stage, out.short, self.naming.gist(out))
+        try:
+            return self._step(head, stage, out)
+        except DamagedError as error:  # is told, and mended where it can be, when its turn comes
+            return Foreseen(*head, "damaged", str(error).split(";")[0], None, None)
+
+    def _step(self, head: tuple[str, str, str, str], stage: Stage, out: Artefact) -> Foreseen:
         if out.complete:
             return Foreseen(*head, "cached", "", 0.0, out.manifest["bytes"])
         if stage.is_put_off():
@@ -89,14 +111,15 @@ class Forecast:
 
     def nearest(self, out: Artefact, *, measured: bool = False) -> Like | None:
         """The complete artefact of the same stage whose question differs least; of those whose work is known if `measured`."""
-        like = [one for one in self.likes.get(out.stage, ()) if one.work or not measured]
+        like = [one for one in self.likes(out.stage) if one.work or not measured]
         return min(like, key=lambda one: len(_changed(one.spec, out.spec)), default=None)
 
     def _work(self, artefact: Artefact) -> float:
         """How much there was to do, by today's measure; 0 where its stage can't tell."""
+        if artefact.stage == "ingest":  # whose stage would list its source anew
+            return float(artefact.metrics.get("count") or 0)
         if artefact.stage not in STAGES:
             return 0.0
-        from embprobe.making import planned
 
         try:
             return build(

@@ -6,32 +6,24 @@ from dataclasses import MISSING, fields
 from functools import cached_property
 from pathlib import Path
 
-from embprobe.encoders.names import called
 from embprobe.errors import DamagedError
 from embprobe.stage import shown_default
 from embprobe.stages import STAGES
 from embprobe.store import Artefact, Json, Store
+from embprobe.study.facts import encoder_label
+from embprobe.views import Embeddings
 
 TOLD = ("steps", "count")  # said even where they are as they would be anyway
 UNTOLD = (
-    "source",
-    "encoder",
-    "weights",
-    "title",
-    "val_share",
-    "limit",
-    "samples",
-    "judge",
-    "judges",
-    "held_out",
-)  # said otherwise
+    *("source", "encoder", "weights", "title", "val_share", "limit", "samples", "judge", "judges", "held_out"),
+)  # said otherwise, or by the subject
 MOST_TOLD = 5  # options of an artefact
 CHAIN = ("compress", "diffuse", "decode", "sample")  # stages whose differences tell apart what was made from them
 LONGEST = 24  # characters of an option's value
 
 
 class Naming:
-    """The names of a store's artefacts; `spoken` options are told, and those in which artefacts of a stage differ first."""
+    """The names of a store's artefacts; `among` are those that are to be told apart."""
 
     def __init__(self, store: Store, among: Iterable[Artefact] = ()) -> None:
         self.store = store
@@ -53,23 +45,16 @@ class Naming:
         """What it was made from, but for what that was made from already; encoders go by name in what is told."""
         inputs = [a for k, a in artefact.inputs.items() if not k.startswith(("measured", "features"))]
         direct = list(dict.fromkeys(inputs)) or list(dict.fromkeys(artefact.inputs.values()))
-        above = {b for a in direct for b in _lineage(a) if b != a}
+        above = {b for a in direct for b in lineage_of(a) if b != a}
         return [a for a in direct if a not in above]
 
     def data_sets(self, artefact: Artefact) -> list[Artefact]:
         """The ingested data that it goes back to."""
-        return [a for a in _lineage(artefact) if a.stage == "ingest"]
+        return [a for a in lineage_of(artefact) if a.stage == "ingest"]
 
     def encoder(self, artefact: Artefact) -> str:
         """What the encoder of an `extract` artefact is called."""
-        mine = self.aliases.get(artefact.fingerprint)
-        if mine:
-            return " ".join(mine)
-        pretrained = artefact.inputs.get("encoder")
-        if pretrained is not None:
-            alias = self.aliases.get(pretrained.fingerprint)
-            return " ".join(alias) if alias else _objective(pretrained)
-        return called(str(artefact.options["encoder"]), artefact.options.get("weights"))
+        return encoder_label(Embeddings(artefact), {key: names[0] for key, names in self.aliases.items()})
 
     def subject(self, artefact: Artefact) -> str:
         """What it is about: encoders where there are any, else data, else what it was asked for."""
@@ -78,7 +63,7 @@ class Naming:
             return Path(str(options["source"])).name
         if artefact.stage == "pretrain":
             return str(options["objective"])
-        lineage = list(_lineage(artefact))
+        lineage = list(lineage_of(artefact))
         encoders = list(dict.fromkeys(self.encoder(a) for a in reversed(lineage) if a.stage == "extract"))
         of = encoders or list(dict.fromkeys(self.call(a) for a in self.data_sets(artefact)))
         words = ", ".join(of[:3]) + (f" and {len(of) - 3} more" if len(of) > 3 else "")
@@ -95,7 +80,7 @@ class Naming:
     def gist(self, artefact: Artefact) -> str:
         """Its subject, and the options that tell it from its like, in a few words; its own before those of its chain."""
         told = self._told(artefact, own=True)
-        lineage = _lineage(artefact)[1:]
+        lineage = lineage_of(artefact)[1:]
         stages = [a.stage for a in lineage]
         for above in lineage:
             if above.stage in CHAIN and stages.count(above.stage) == 1:
@@ -139,19 +124,12 @@ class Naming:
         return found
 
 
-def _lineage(artefact: Artefact) -> list[Artefact]:
+def lineage_of(artefact: Artefact) -> list[Artefact]:
+    """Itself and what it was made from; itself alone where that can't be told."""
     try:
         return list(artefact.lineage())
     except DamagedError:
         return [artefact]
-
-
-def _objective(encoder: Artefact) -> str:
-    try:
-        learned = encoder.options["steps"] or encoder.options["weights"]
-        return str(encoder.options["objective"]) + ("" if learned else " untrained")
-    except (DamagedError, KeyError):
-        return encoder.short
 
 
 def _same(value: Json, default: object) -> bool:

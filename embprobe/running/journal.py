@@ -10,7 +10,7 @@ from embprobe.store import Artefact, Store
 Asked = tuple[Stage, Artefact, Foreseen]
 
 
-class Going:
+class Journal:
     """The steps of a recipe as they were foreseen, and as they come out; times are corrected by those that came out."""
 
     def __init__(self, recipe: Recipe, store: Store, asked: dict[int, tuple[Stage, Artefact]], jobs: int) -> None:
