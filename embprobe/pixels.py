@@ -68,6 +68,12 @@ def patchify(images_BCHW: Tensor, patch: int) -> Tensor:
     return grid.permute(0, 2, 4, 3, 5, 1).reshape(count, -1, patch * patch * channels)
 
 
+def normalised_patches(images_BCHW: Tensor, patch: int) -> Tensor:
+    """The pixels of each patch (B, L, patch²·C) at mean 0 and variance 1 (He et al. 2022, section 4.1)."""
+    pixels = patchify(images_BCHW, patch)
+    return (pixels - pixels.mean(-1, keepdim=True)) / (pixels.var(-1, keepdim=True) + 1e-6).sqrt()
+
+
 def random_crops(count: int, low: float, flip: bool, generator: torch.Generator) -> Tensor:
     """Random resized crops as affine maps (count,2,3), on the CPU: area `low` to 1; mirrored half of the time if asked.
 

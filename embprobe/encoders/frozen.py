@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from embprobe.encoders.layers import Words, as_asked, chosen_layers
 from embprobe.errors import UserError
 from embprobe.nn.vit import PatchTokens
-from embprobe.nn.weights import heads_of, uses_fc_norm
+from embprobe.nn.weights import Use, heads_of, uses_fc_norm
 from embprobe.pixels import patchify, preprocess
 
 Facts = dict[str, Any]  # Any: JSON for the manifest
@@ -60,6 +60,7 @@ class Given:
     std: tuple[float, ...] | None = None
     heads: int | None = None
     input_size: int | None = None  # side in pixels
+    use: Use | None = None  # which of I-JEPA's encoders
 
     @property
     def statistics(self) -> Statistics | None:

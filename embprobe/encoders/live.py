@@ -105,5 +105,6 @@ def asked_encoder(artefact: Artefact, images: Images) -> Encoder:
             std=options["std"] and tuple(options["std"]),
             heads=options["heads"],
             input_size=options["input_size"],
+            use=options.get("use"),
         ),
     )

@@ -55,7 +55,7 @@ def load_encoder(
     unfitting weights, or images that the encoder can't take.
     """
     if not isinstance(source, str):
-        encoder = _from_artefact(source, layer)
+        encoder = _from_artefact(source, layer, given or Given())
     else:
         check_name(source)
         prefix, _, rest = source.partition(":")
@@ -94,10 +94,10 @@ def _pixels(source: str, size: tuple[int, int], channels: int) -> Encoder:
     return Encoder(PatchPixels(patch), size, patch, patch * patch * channels, grid, mean, std, facts=facts)
 
 
-def _from_artefact(artefact: "Artefact", layer: Words) -> Encoder:
+def _from_artefact(artefact: "Artefact", layer: Words, given: Given) -> Encoder:
     facts = artefact.read_json("encoder.json", dict)
     vit = built(build_vit, facts["network"], artefact.weights())
-    load_into(vit, artefact.weights())
+    load_into(vit, artefact.weights_beside() if given.use == "context" else artefact.weights(), use=given.use)
     size = facts["size"]
     height, width = (size, size) if isinstance(size, int) else size
     statistics = (tuple(facts["mean"]), tuple(facts["std"]))
@@ -121,7 +121,7 @@ def _from_timm(source: str, weights: Path | None, layer: Words, given: Given) ->
     if weights is None:
         raise UserError(f"encoder {source} needs a weights file of timm's {name}; give it with --weights")
     vit = _create(name, given)
-    notices = load_into(vit, weights, published_by(with_options(name)[0]))
+    notices = load_into(vit, weights, published_by(with_options(name)[0]), given.use)
     facts = {"kind": "timm", "timm": name, "weights": weights.name, "weights_hash": file_hash(weights)}
     encoder = _as_timm_wants(vit, facts, layer, given)
     own = not from_hub(weights)

@@ -52,7 +52,7 @@ def from_file(name: str, path: Path | None, layer: Words, given: Given) -> Encod
         raise UserError(f"{path} has no positions on a square grid, so that its input size is not told; use timm:NAME")
     side = grid * patch
     vit = build_vit(config_of(shapes, heads, side))
-    notices = load_into(vit, path)
+    notices = load_into(vit, path, use=given.use)
     statistics = given.statistics or channel_statistics(sizes.channels or 3)
     if given.statistics is None:
         usual = "ImageNet's" if sizes.channels == 3 else "these"

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from embprobe.nn.layers import decay_groups, gather, sin_cos_positions, token_statistics
+from embprobe.nn.layers import decay_groups, gather, token_statistics
+from embprobe.nn.predictor import BlockPredictor, PredictorConfig, Target
 from embprobe.nn.vit import embed_patches, run_blocks, set_positions
-from embprobe.pixels import channel_statistics, cropped, random_crops, standardised
+from embprobe.pixels import channel_statistics, cropped, normalised_patches, random_crops, standardised
 from embprobe.training.task import Task
 
 TARGETS = 4
@@ -20,47 +21,37 @@ TRIES = 20  # draws of masks before a smaller context is taken
 GROUPS = 4  # context masks of similar size are run together, so that little of them is cut off
 
 
-class Predictor(nn.Module):
-    """Embeddings of target blocks, from the context's and the places of both."""
-
-    positions: Tensor
-
-    def __init__(self, grid: tuple[int, int], dim: int, *, width: int, depth: int) -> None:
-        super().__init__()
-        self.embed = nn.Linear(dim, width)
-        self.mask_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.register_buffer("positions", sin_cos_positions(grid, width)[None])
-        self.blocks = nn.Sequential(*(Block(width, max(1, width // 32)) for _ in range(depth)))
-        self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
-
-    def forward(self, context_BCD: Tensor, context_BC: Tensor, targets_TBM: Tensor) -> Tensor:
-        """Encoded context tokens (B,C,D), their places (B,C) and the targets' (T,B,M) → predictions (T·B,M,D)."""
-        blocks, count, size = targets_TBM.shape
-        context_BCw = self.embed(context_BCD) + gather(self.positions.expand(count, -1, -1), context_BC)
-        places = targets_TBM.reshape(blocks * count, size)
-        queries = self.mask_token + gather(self.positions.expand(blocks * count, -1, -1), places)
-        joined = torch.cat([context_BCw.repeat(blocks, 1, 1), queries], 1)
-        predicted: Tensor = self.project(self.blocks(joined)[:, -size:])
-        return predicted
-
-
 class IJEPA(Task):
-    """`network` is the target encoder, a moving average of the context encoder."""
+    """`network` is the target encoder, a moving average of the context encoder, which is kept with the predictor.
+
+    With the target `pixels`, the predictor learns the patches' normalised pixels instead (Assran et al. 2023, table 7).
+    """
 
     network: VisionTransformer
     encoded: Tensor  # of the last step
 
     def __init__(
-        self, vit: VisionTransformer, rate: float, steps: int, *, width: int, depth: int, momentum: float = 0.996
+        self,
+        vit: VisionTransformer,
+        rate: float,
+        steps: int,
+        *,
+        width: int,
+        depth: int,
+        momentum: float = 0.996,
+        target: Target = "embeddings",
     ) -> None:
         super().__init__()
         self.grid, dim = set_positions(vit)
-        self.mean, self.std = channel_statistics(vit.patch_embed.proj.in_channels)
+        self.target, self.patch, channels = target, vit.patch_embed.patch_size[0], vit.patch_embed.proj.in_channels
+        self.mean, self.std = channel_statistics(channels)
         self.rate, self.steps = rate, steps
         self.momentum = min(momentum, 1 - 20 / max(steps, 40))  # its horizon stays under a twentieth of the run
         self.context = vit
         self.network = copy.deepcopy(vit).requires_grad_(False)
-        self.predictor = Predictor(self.grid, dim, width=width, depth=depth)
+        out = dim if target == "embeddings" else self.patch**2 * channels
+        self.predictor = BlockPredictor(PredictorConfig.sized(self.grid, dim, out, width=width, depth=depth))
+        self.beside = {"context": self.context, "predictor": self.predictor}
         self.groups: list[dict[str, object]] = []
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -85,20 +76,24 @@ class IJEPA(Task):
         return None
 
     def losses(self, batch: dict[str, Tensor], step: int) -> Iterator[tuple[str, Tensor]]:
-        """Smooth L1 between predicted and layer-normalised target embeddings, mean over blocks."""
+        """Smooth L1 between predictions and layer-normalised target embeddings, or pixels, mean over blocks."""
         share = step / max(1, self.steps)
         self.groups[0]["weight_decay"] = 0.4 + (0.04 - 0.4) * 0.5 * (1 + math.cos(math.pi * share))
         images = cropped(standardised(batch["images"], self.mean, self.std), batch["crops"])
         with torch.no_grad():
             self.encoded = run_blocks(self.network, embed_patches(self.network, images))
-            embedded_BLD = nn.functional.layer_norm(self.encoded.float(), self.encoded.shape[-1:])
+            truth_BLP = (
+                normalised_tokens(self.encoded)
+                if self.target == "embeddings"
+                else normalised_patches(images, self.patch)
+            )
         tokens = embed_patches(self.context, images)
         loss = tokens.new_zeros(())
         for g in range(sum(name.startswith("rows_") for name in batch)):
             rows, context_BC, targets_TBM = (batch[f"{name}_{g}"] for name in ("rows", "context", "targets"))
             context_BCD = run_blocks(self.context, gather(tokens[rows], context_BC))
             predicted = self.predictor(context_BCD, context_BC, targets_TBM)
-            wanted = torch.cat([gather(embedded_BLD[rows], t) for t in targets_TBM])
+            wanted = torch.cat([gather(truth_BLP[rows], t) for t in targets_TBM])
             loss = loss + nn.functional.smooth_l1_loss(predicted.float(), wanted) * (len(rows) / len(images))
         yield "ijepa", loss
 
@@ -111,6 +106,11 @@ class IJEPA(Task):
         """The target follows the context encoder; its momentum rises linearly to 1."""
         momentum = self.momentum + (1 - self.momentum) * step / max(1, self.steps)
         torch._foreach_lerp_(list(self.network.parameters()), list(self.context.parameters()), 1 - momentum)
+
+
+def normalised_tokens(tokens: Tensor) -> Tensor:
+    """Tokens (…,D), each at mean 0 and variance 1 over its channels: what I-JEPA predicts."""
+    return nn.functional.layer_norm(tokens.float(), tokens.shape[-1:])
 
 
 def sample_masks(count: int, grid: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -82,16 +82,30 @@ def set_positions(vit: VisionTransformer) -> tuple[tuple[int, int], int]:
     return (height, width), vit.embed_dim
 
 
+def takes_any_patches(vit: nn.Module) -> bool:
+    """Whether a network is a plain ViT, which can be run on some of the patches: positions, at most a class token."""
+    return (
+        isinstance(vit, VisionTransformer)
+        and vit.pos_embed is not None
+        and vit.num_prefix_tokens == (vit.cls_token is not None)
+        and not vit.no_embed_class
+        and isinstance(vit.norm_pre, nn.Identity)
+        and not isinstance(vit.norm, nn.Identity)
+    )
+
+
 def embed_patches(vit: VisionTransformer, images: Tensor) -> Tensor:
-    """Patch tokens with positions, (B,L,D)."""
-    tokens = vit.patch_embed(images).flatten(1, -2) if images.ndim == 4 else images
+    """Patch tokens with positions, (B,L,D), of standardised images."""
     assert vit.pos_embed is not None
-    embedded: Tensor = tokens + vit.pos_embed
+    embedded: Tensor = vit.patch_embed(images) + vit.pos_embed[:, vit.num_prefix_tokens :]
     return embedded
 
 
 def run_blocks(vit: VisionTransformer, tokens: Tensor) -> Tensor:
-    """All blocks and the final norm."""
+    """All blocks and the final norm, of any of the patch tokens; a class token comes first where the network has one."""
+    if vit.cls_token is not None and vit.pos_embed is not None:
+        first = vit.cls_token + vit.pos_embed[:, :1]
+        tokens = torch.cat([first.expand(len(tokens), -1, -1), tokens], 1)
     for block in vit.blocks:
         tokens = block(tokens)
     normed: Tensor = vit.norm(tokens)

@@ -5,9 +5,9 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from embprobe.store import Json
 
 Network = TypeVar("Network", bound=nn.Module)
 IGNORED_KEYS = ("head", "fc_norm", "decoder", "mask_token", "predictor", "attn_pool")  # patch tokens don't need them
+Use = Literal["target", "context"]
+"""Of I-JEPA's two encoders: the average, whose embeddings are predicted, or the one that sees the context."""
 WRAPPERS = (
     "target_encoder",
     "model",
@@ -58,8 +60,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(open_weights(path).tensors)
 
 
-def open_weights(path: Path) -> WeightsFile:
-    """A weights file by its content, whatever its name; only its directory is read.
+def open_context(path: Path) -> WeightsFile:
+    """I-JEPA's context encoder, of a released file or kept by `pretrain`. Raises UserError for a file without one."""
+    file = open_weights(path, ("encoder",))
+    inner = {k.removeprefix("context."): v for k, v in file.tensors.items() if k.startswith("context.")}
+    if inner:
+        return replace(file, tensors=inner)
+    if file.part != "encoder" or "target_encoder" not in file.beside:
+        raise UserError(f"{path} holds no context encoder; only I-JEPA's own files and pretrain artefacts do")
+    return file
+
+
+def open_predictor(path: Path) -> tuple[dict[str, Tensor], Published] | None:
+    """The tensors of what learned to predict beside the encoder of a released file, and whose it is; None if it has none."""
+    file = open_weights(path)
+    if "predictor" in file.beside:
+        return dict(open_weights(path, ("predictor",)).tensors), "ijepa"
+    decoder = {k: v for k, v in file.tensors.items() if k.startswith("decoder_") or k == "mask_token"}
+    return (decoder, "mae") if "decoder_embed.weight" in decoder else None
+
+
+def open_weights(path: Path, parts: tuple[str, ...] = WRAPPERS) -> WeightsFile:
+    """A weights file by its content, whatever its name; only its directory is read. Of several networks the first of
+    these `parts` is taken.
 
     Nothing in the file is executed. Raises UserError for a file that is not there, not weights, or holds code, and
     says what it is.
@@ -67,7 +90,7 @@ def open_weights(path: Path) -> WeightsFile:
     if not path.is_file():
         raise UserError(f"there is no weights file {path}; check the path")
     content, said = _content(path)
-    part = next((k for k in WRAPPERS if isinstance(content, dict) and isinstance(content.get(k), dict)), None)
+    part = next((k for k in parts if isinstance(content, dict) and isinstance(content.get(k), dict)), None)
     named = content[part] if isinstance(content, dict) and part else content
     if not isinstance(named, dict) or not named or not all(isinstance(v, Tensor) for v in named.values()):
         what = recognise.kind_of_content(content)
@@ -131,13 +154,13 @@ def check_packing(path: Path) -> None:
 # ---- into a ViT
 
 
-def load_into(network: nn.Module, path: Path, published: Published | None = None) -> list[str]:
-    """Loads a weights file into a ViT; what is to be said of the file, in sentences.
+def load_into(network: nn.Module, path: Path, published: Published | None = None, use: Use | None = None) -> list[str]:
+    """Loads a weights file into a ViT; what is to be said of the file, in sentences. Of two encoders the target is used.
 
     Every parameter that patch tokens depend on must be there, with the shape it has in the network: nothing is
     interpolated. `published` is the method whose own file it must be. Raises UserError, which says what the file is.
     """
-    file = open_weights(path)
+    file = open_context(path) if use == "context" else open_weights(path)
     state = _renamed(network, file)
     reasons = _misfits(network, state)
     if reasons:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from embprobe.encoders.tokens import Embed
 
 MOMENTS_BYTES = 4 << 20  # of moments in a file
-GIVEN = ("mean", "std", "heads", "input_size")  # what the user may know better than timm
+GIVEN = ("mean", "std", "heads", "input_size", "use")  # what the user may know better than timm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,9 @@ class Extract(Stage):
         "whose tokens: a block from 1; several as 3,6,12, side by side (as many times the width); last4, the mean of the "
         "last 4; left out, the last",
         None,
+    )
+    use: Literal["target", "context"] | None = option(
+        "of I-JEPA's two encoders: the average, which is used if left out, or the one that saw the contexts", None
     )
     storage: Literal["f16", "bf16", "int8"] = option("how numbers are stored; int8 with one scale a channel", "f16")
     seed: int = option("seed of a random encoder's weights and of int8 calibration", 0, least=0)
@@ -97,7 +100,7 @@ class Extract(Stage):
         """Raises UserError for what is given of an encoder that it can't be given of, or that can't be."""
         given = [name for name in GIVEN if getattr(self, name) is not None]
         word = self.encoder if isinstance(self.encoder, str) else None
-        takes = {} if word is None else names.takes(word)
+        takes = ("use",) if word is None else names.takes(word)
         for name in given:
             if name not in takes:
                 what = f"encoder {word}" if word else "a pretrain artefact"

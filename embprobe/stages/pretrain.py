@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 class Pretrain(Training):
     """Train an image encoder by I-JEPA or MAE on the data set's training images."""
 
-    version = 4
+    version = 5
 
     images: Artefact = option("an ingested data set, or a folder or zip to ingest first", made_by=("ingest",))
     objective: Literal["ijepa", "mae"] = option("what the encoder learns to predict: embeddings or pixels")
+    target: Literal["embeddings", "pixels"] = option(
+        "what I-JEPA's predictor learns: embeddings of the average encoder, or as in its ablation normalised pixels",
+        "embeddings",
+        later=True,
+    )
     encoder: str | None = option("a timm ViT by name; else one by --width, --depth, --heads, --patch", None)
     width: int = option("token width", 128, least=1, most=16_384)
     depth: int = option("transformer blocks", 6, least=1, most=1000)
@@ -60,18 +65,34 @@ class Pretrain(Training):
         images = Images(self.images)
         config = self.config(images)
         order = RowBatches({"images": images.array}, images.train, self.batch, self.seed)
+
+        def build() -> "Task":
+            task = self.task(config)
+            out.write_json("encoder.json", encoder_facts(config, self.objective, images) | self.predictor(task))
+            return task
+
         self.train(
-            lambda: self.task(config),
+            build,
             lambda step: {"images": torch.from_numpy(order(step)["images"])},
             warmup_cosine(max(1, round(self.warmup * self.steps)), self.steps),
             out,
             label=f"pretraining {self.objective}",
         )
-        out.write_json("encoder.json", encoder_facts(config, self.objective, images))
         rows = [row for row in out.log.rows() if "effective_rank" in row]
         if rows:
             last = {key: rows[-1][key] for key in ("loss", "std", "effective_rank")}
             out.note(**last, first_effective_rank=rows[0]["effective_rank"])
+
+    def predictor(self, task: "Task") -> dict[str, Json]:
+        """What `predict` needs to know of the predictor that is kept; None where the encoder alone was given."""
+        from embprobe.nn.predictor import Predictor
+
+        if not task.beside:
+            return {"predictor": None}
+        of_pixels = self.objective == "mae" or self.target == "pixels"
+        predictor = task.beside["predictor"]
+        assert isinstance(predictor, Predictor)
+        return {"predictor": predictor.config.json(), "target": "pixels" if of_pixels else "embeddings"}
 
     def config(self, images: Images) -> "ViTConfig":
         """The encoder's network."""
@@ -92,11 +113,15 @@ class Pretrain(Training):
         vit = build_vit(config)
         narrow = {"width": self.predictor_width, "depth": self.predictor_depth}
         rate = self.rate * self.batch / 256
-        task: Task = IJEPA(vit, rate, self.steps, **narrow) if self.objective == "ijepa" else MAE(vit, rate, **narrow)
+        task: Task = MAE(vit, rate, **narrow)
+        if self.objective == "ijepa":
+            task = IJEPA(vit, rate, self.steps, **narrow, target=self.target)
         if self.weights is not None:
             for notice in load_into(vit, self.weights, None if self.steps else self.objective):
                 console.say(notice)
             task.network.load_state_dict(vit.state_dict())
+            if not self.steps:
+                task.beside = {}
         return task
 
 

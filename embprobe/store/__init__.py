@@ -1,7 +1,7 @@
 """Artefacts on disk; the only room that touches Zarr and knows the paths inside a store."""
 
 from embprobe.store.array import Array, aligned, array_names
-from embprobe.store.artefact import CHECKPOINTS, Artefact
+from embprobe.store.artefact import BESIDE, CHECKPOINTS, Artefact
 from embprobe.store.files import Folder, digest
 from embprobe.store.parts import Parts
 from embprobe.store.rows import Rows
@@ -9,6 +9,7 @@ from embprobe.store.store import Store
 from embprobe.store.trust import Json
 
 __all__ = [
+    "BESIDE",
     "CHECKPOINTS",
     "Array",
     "Artefact",

@@ -24,6 +24,7 @@ SPEC = "spec.json"
 MANIFEST = "manifest.json"
 MANIFEST_SUM = "manifest.xxh128"  # the manifest holds the digest of the checksums, this file that of the manifest
 WEIGHTS = "weights.safetensors"
+BESIDE = "beside.safetensors"  # of networks that were trained with the one the weights are of
 MILESTONES = "milestones"
 CHECKPOINTS = "checkpoints"  # what unfinished work continues from; no finished artefact has any
 LOCK = ".lock"
@@ -183,6 +184,12 @@ class Artefact:
     def weights(self, step: int | None = None) -> Path:
         """The checked file of the final weights, or of a milestone's."""
         return trust.tensors(self.folder.local(WEIGHTS if step is None else milestone_name(step)))
+
+    def weights_beside(self) -> Path:
+        """The checked file of the networks that were trained along and kept. Raises UserError if there is none."""
+        if not self.folder.has(BESIDE):
+            raise UserError(f"{self.stage} {self.short} kept no network beside its own; make it again")
+        return trust.tensors(self.folder.local(BESIDE))
 
     def milestones(self) -> list[int]:
         """Steps at which it keeps weights."""

@@ -5,12 +5,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from embprobe import console, signals
 from embprobe.errors import DamagedError
@@ -192,7 +191,7 @@ def _load_checkpoint(state: State, path: str) -> None:
 def _load_milestone(state: State, out: Artefact) -> None:
     for step in reversed(out.milestones()):
         try:
-            weights = load_weights(state.task.network, out.weights(step))
+            weights = load_weights(state.task, out, step)
         except DamagedError:
             continue
         if state.ema:
@@ -203,11 +202,14 @@ def _load_milestone(state: State, out: Artefact) -> None:
         return
 
 
-def load_weights(network: nn.Module, path: Path) -> dict[str, Tensor]:
-    """Gives a network the weights of a file; they too. Raises DamagedError where they are another network's."""
+def load_weights(task: Task, out: Artefact, step: int | None = None) -> dict[str, Tensor]:
+    """Gives a task's networks the final weights, or a milestone's; they too. Raises DamagedError where they are others'."""
+    path = out.weights(step)
     weights = load_file(str(path))
+    if step is None and task.beside:
+        weights |= load_file(str(out.weights_beside()))
     try:
-        network.load_state_dict(weights)
+        task.load_weights(weights)
     except RuntimeError:
         raise DamagedError(f"{path} holds the weights of another network; no stage wrote it so") from None
     return weights

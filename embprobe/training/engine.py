@@ -15,7 +15,7 @@ from torch.profiler import record_function
 from embprobe import console, signals
 from embprobe.device import is_cuda, mix
 from embprobe.errors import MachineError
-from embprobe.store import CHECKPOINTS, Artefact, Json
+from embprobe.store import BESIDE, CHECKPOINTS, Artefact, Json
 from embprobe.training import checkpoints
 from embprobe.training.board import Board
 from embprobe.training.checkpoints import Plateau, Saver, State
@@ -196,8 +196,8 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
     Raises Interrupted after a checkpoint when a signal came, and MachineError when the loss is not finite twice.
     """
     loop = Loop(task, config, out)
-    if out.has_weights():
-        checkpoints.load_weights(task.network, out.weights())
+    if out.has_weights() and (out.has(BESIDE) or not task.beside):
+        checkpoints.load_weights(task, out)
         task.eval()
         return
     loop.load()
@@ -209,6 +209,8 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
         if loop.board is not None:
             loop.board.close()
     weights = {k: v.detach().clone() for k, v in loop.weights().items()}
+    if task.beside:
+        out.write_tensors(BESIDE, task.weights_beside())
     out.write_weights(weights)
     out.folder.clear(CHECKPOINTS)
     task.network.load_state_dict(weights)
@@ -217,7 +219,7 @@ def fit(task: Task, batches: Batches, config: Fit, out: Artefact) -> None:
 
 
 def _train(loop: Loop, batches: Batches) -> None:
-    config, out = loop.config, loop.out
+    config, out, task = loop.config, loop.out, loop.task
     with (
         ThreadPoolExecutor(1) as pool,
         Saver(loop.state, out) as saver,
@@ -249,7 +251,7 @@ def _train(loop: Loop, batches: Batches) -> None:
                 continue
             loop.validate()
             if milestone and not out.has_weights(loop.step):
-                out.write_weights(loop.weights(), loop.step)
+                out.write_weights(loop.weights() | task.weights_beside(), loop.step)
             values = loop.log() if log else {}
             bar.advance(1, **values)
             if save:

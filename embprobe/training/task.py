@@ -10,14 +10,31 @@ Batches = Callable[[int], dict[str, Tensor]]
 
 
 class Task(nn.Module):
-    """What is trained; `network` is the product, its (EMA) weights become the artefact's."""
+    """What is trained; `network` is the product, its (EMA) weights become the artefact's.
+
+    Networks `beside` it are kept too, in a file of their own: their tensors' names follow theirs.
+    """
 
     network: nn.Module
+    beside: dict[str, nn.Module]
     scalars: dict[str, Tensor | float]
 
     def __init__(self) -> None:
         super().__init__()
         self.scalars = {}
+        self.beside = {}
+
+    def weights_beside(self) -> dict[str, Tensor]:
+        """Of the networks beside it."""
+        return {f"{name}.{k}": v for name, module in self.beside.items() for k, v in module.state_dict().items()}
+
+    def load_weights(self, every: Mapping[str, Tensor]) -> None:
+        """Takes weights of the network and of those beside it. Raises RuntimeError where they are other networks'."""
+        own = dict(every)
+        for name, module in self.beside.items():
+            theirs = [k for k in own if k.startswith(f"{name}.")]
+            module.load_state_dict({k.removeprefix(f"{name}."): own.pop(k) for k in theirs})
+        self.network.load_state_dict(own)
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Optimisers by name, with their base rates."""

@@ -2,8 +2,9 @@
 
 import torch
 
-from embprobe.nn.ijepa import IJEPA, Predictor, group_contexts, sample_masks
+from embprobe.nn.ijepa import IJEPA, group_contexts, sample_masks
 from embprobe.nn.layers import sin_cos_positions
+from embprobe.nn.predictor import BlockPredictor, PredictorConfig
 from embprobe.nn.vit import VisionTransformer, build_vit, vit_config
 from tests.drawn import losses, seeded
 
@@ -110,7 +111,7 @@ def test_images_that_are_neither_square_nor_rgb_serve_as_well() -> None:
 
 def test_a_prediction_depends_on_where_its_target_is() -> None:
     torch.manual_seed(0)
-    predictor = Predictor((4, 6), 16, width=8, depth=1)
+    predictor = BlockPredictor(PredictorConfig.sized((4, 6), 16, 16, width=8, depth=1))
     tokens, places = torch.randn(2, 5, 16), torch.arange(5).expand(2, -1)
     targets = torch.tensor([[[10, 11], [10, 11]], [[20, 21], [20, 21]]])
     predicted = predictor(tokens, places, targets)

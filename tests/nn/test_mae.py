@@ -17,7 +17,7 @@ def test_it_predicts_normalised_pixels_of_hidden_patches_on_any_grid_and_channel
         [(_, loss)] = losses(task, {"images": images})
         assert 0.5 < float(loss) < 2.5  # an untrained prediction misses targets of variance 1 by about their variance
         loss.backward()
-        assert task.mask_token.grad is not None and task.network.patch_embed.proj.weight.grad is not None
+        assert task.predictor.mask_token.grad is not None and task.network.patch_embed.proj.weight.grad is not None
 
 
 def test_positions_are_the_fixed_ones_and_never_train() -> None:
