@@ -104,20 +104,21 @@ def _check_inputs(stage: Stage) -> None:
 
 
 def _run(stage: Stage, out: Artefact) -> None:
-    began = time.time()
     console.say(f"{stage.name()} {out.short}")
     known = conditions(stage)
+    began, worked = time.time(), console.seconds_at_work()
     device = str(known.get("device", "cpu"))
     _forget_peaks(device)
     out.log.add(event="started", **known)
     try:
         _work(stage, out)
     except Interrupted:
-        out.log.add(event="stopped", seconds=time.time() - began)
+        at_work = console.seconds_at_work() - worked
+        out.log.add(event="stopped", seconds=time.time() - began, at_work=at_work)
         raise
     seconds = time.time() - began
     out.log.add(event="finished", seconds=seconds)
-    earlier = sum(s for row in out.log.events("stopped") if isinstance(s := row.get("seconds"), (int, float)))
+    at_work = console.seconds_at_work() - worked + _spent(out, "at_work")
     starts = [{k: row.get(k) for k in known} for row in out.log.events("started")]
     if any(start != starts[0] for start in starts):
         console.say(
@@ -127,7 +128,8 @@ def _run(stage: Stage, out: Artefact) -> None:
     out.commit(
         {
             "events": [row for row in out.log.events() if row["event"] not in USUAL],
-            "seconds": round(seconds + earlier, 3),
+            "seconds": round(seconds + _spent(out, "seconds"), 3),
+            "at_work": round(at_work, 3),
             "work": stage.work(),
             **_peaks(device),
             "conditions": known,
@@ -137,6 +139,11 @@ def _run(stage: Stage, out: Artefact) -> None:
             "versions": versions(),
         }
     )
+
+
+def _spent(out: Artefact, key: str) -> float:
+    """Seconds of earlier processes that were stopped, by their log."""
+    return sum(s for row in out.log.events("stopped") if isinstance(s := row.get(key), (int, float)))
 
 
 def _work(stage: Stage, out: Artefact) -> None:

@@ -307,11 +307,13 @@ def test_plan_tells_rows_apart_and_scales_by_work(small: Store, shell: Shell, tm
     cached = json.loads(shell("plan", recipe, "--store", small.root, "--json").out)
     assert {row["state"] for row in cached} == {"cached"}
     rows = json.loads(shell("plan", recipe, "--set", "steps=4000", "--store", small.root, "--json").out)
-    took = {a.short: a.manifest["seconds"] for a in small.artefacts() if a.stage == "compress"}
+    took = {a.short: a.manifest for a in small.artefacts() if a.stage == "compress"}
     todo = [row for row in rows if row["state"] == "will run"]
     assert [row["what"].split(",")[0] for row in todo] == ["pixels:4", "random:vit-16x1-h2-p4"]
     for row in todo:
-        assert row["seconds"] == pytest.approx(1000 * took[row["rests_on"]], rel=1e-6)
+        seconds, at_work = took[row["rests_on"]]["seconds"], took[row["rests_on"]]["at_work"]
+        assert 0 < at_work < seconds, "what loads libraries is no work"
+        assert row["seconds"] == pytest.approx(seconds - at_work + 1000 * at_work, rel=1e-6)
         assert row["why"] == f"unlike {row['rests_on']}: steps 4 → 4000"
     text = shell("plan", recipe, "--set", "steps=4000", "--store", small.root).out
     assert "times are in proportion to the work of" in text
@@ -322,8 +324,34 @@ def test_plan_knows_how_many_images_there_will_be(small: Store, shell: Shell, tm
     recipe = write(tmp_path, SMALL.replace("count: 40", "count: 4000"))
     rows = json.loads(shell("plan", recipe, "--store", small.root, "--json").out)
     (extract, *_) = [row for row in rows if row["stage"] == "extract"]
-    took = {a.short: a.manifest["seconds"] for a in small.artefacts() if a.stage == "extract"}
-    assert extract["seconds"] == pytest.approx(100 * took[extract["rests_on"]], rel=1e-6)
+    took = {a.short: a.manifest for a in small.artefacts() if a.stage == "extract"}
+    before = took[extract["rests_on"]]
+    slower = before["seconds"] + 99 * before["at_work"]
+    assert extract["seconds"] == pytest.approx(slower, rel=1e-6)
+    assert extract["bytes"] == pytest.approx(100 * before["bytes"], rel=1e-3), "a row for each image"
+
+
+@pytest.mark.parametrize("encoder", ["pixels:5", "random:vit-16x1-h2"])
+def test_an_encoder_that_can_never_fit_is_refused_before_its_images_are_made(
+    shell: Shell, tmp_path: Path, encoder: str
+) -> None:
+    recipe, store = write(tmp_path, SMALL.replace("pixels:4", encoder)), tmp_path / "store"
+    for command in ("plan", "run"):
+        told = shell(command, recipe, "--store", store)
+        assert told.code == 2 and encoder in told.lines[-1] and not store.exists()
+
+
+def test_a_data_set_that_is_there_is_checked_before_anything_is_made(
+    zoo: Zoo, shell: Shell, place: Store, tmp_path: Path
+) -> None:
+    """One class: nothing can learn to tell it from others. Before, all that the judge does not need was made first."""
+    recipe = write(tmp_path, f"""steps:
+  - extract: {{images: {zoo["oneclass"].path}, encoder: "pixels:4"}}
+  - classify: {{images: {zoo["oneclass"].path}, steps: 2}}
+""")  # fmt: skip
+    told = shell("run", recipe, "--store", place.root)
+    assert told.code == 2 and "nothing was made" in told.lines[-1], told.err
+    assert not place.artefacts()
 
 
 def test_weights_that_were_only_read_tell_no_time(zoo: Zoo, place: Store, shell: Shell, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ Tell = Callable[[dict[str, Any]], None]  # Any: JSON
 _result: TextIO | None = None
 _tell: Tell | None = None  # where lines and bars go in a worker
 _quiet = False
+_worked = 0.0  # seconds that bars were there
 _live: "list[tuple[Progress, Bar]]" = []  # bars being drawn, all on one display
 
 
@@ -255,13 +256,21 @@ class RelayedBar(Bar):
 @contextlib.contextmanager
 def progress(label: str, *, total: int, unit: str, start: int = 0) -> Iterator[Bar]:
     """Shows progress on stderr while the block runs; ends with one line of the whole."""
+    global _worked
     bar: Bar | None = None
     try:
         with _bar(one_line(label), total, unit, start) as bar:
             yield bar
     finally:
+        if bar is not None:
+            _worked += time.monotonic() - bar.began
         if bar is not None and bar.done > bar.first and _tell is None:
             say(f"{bar.line()} in {duration(time.monotonic() - bar.began)}")
+
+
+def seconds_at_work() -> float:
+    """How long bars have been there in this process: what takes longer where there is more to do."""
+    return _worked
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from embprobe.encoders.names import (
     family_of,
     family_version,
     from_hub,
+    pixel_patch,
     published_by,
     timm_name,
     with_options,
@@ -79,15 +80,7 @@ def load_encoder(
 
 
 def _pixels(source: str, size: tuple[int, int], channels: int) -> Encoder:
-    word = source.partition(":")[2]
-    shorter = min(size)
-    default = 8 if shorter <= 112 else 14 if not any(side % 14 for side in size) else 16
-    patch = int(word) if word.isdecimal() and len(word) < 9 else default
-    if (word and word != str(patch)) or not patch or any(side % patch for side in size):
-        shown = size[0] if size[0] == size[1] else f"{size[0]}×{size[1]}"
-        raise UserError(
-            f"encoder {source!r} can't cut images of {shown} px into patches; give pixels:N where N divides {shown}"
-        )
+    patch = pixel_patch(source, size)
     mean = std = (0.5,) * channels
     facts = {"kind": "pixels", "norm": "none"}
     grid = (size[0] // patch, size[1] // patch)

@@ -70,6 +70,10 @@ def check_name(source: str) -> None:
     if source in BUILT_IN or SIZED.fullmatch(source):
         return
     prefix, _, rest = source.partition(":")
+    if prefix == "random" and rest.startswith("vit-") and not SIZED.fullmatch(rest):
+        raise UserError(
+            f"{source} is no size of a ViT; write random:vit-WIDTHxDEPTH-hHEADS-pPATCH, as random:vit-96x4-h4-p8"
+        )
     if rest and (prefix in ("timm", "random", "pixels") or prefix in families()):
         return
     if "/" in source or source.endswith((".pth", ".pt", ".safetensors", ".tar")):
@@ -124,6 +128,20 @@ def is_control(source: str) -> bool:
 def is_own(source: str) -> bool:
     """Whether it is in a file or folder of the user's, and in none that has a name here."""
     return source in (FILE, FOLDER) or SIZED.fullmatch(source) is not None
+
+
+def pixel_patch(source: str, size: tuple[int, int]) -> int:
+    """The patch side of `pixels[:PATCH]` for images of this height and width. Raises UserError where none fits."""
+    word = source.partition(":")[2]
+    shorter = min(size)
+    default = 8 if shorter <= 112 else 14 if not any(side % 14 for side in size) else 16
+    patch = int(word) if word.isdecimal() and len(word) < 9 else default
+    if (word and word != str(patch)) or not patch or any(side % patch for side in size):
+        shown = size[0] if size[0] == size[1] else f"{size[0]}×{size[1]}"
+        raise UserError(
+            f"encoder {source!r} can't cut images of {shown} px into patches; give pixels:N where N divides {shown}"
+        )
+    return patch
 
 
 def called(word: str, weights: str | None) -> str:

@@ -93,7 +93,10 @@ def foreseeable(recipe: Recipe, store: Store, device: str | None = None) -> dict
             known = ingested(step.cls, options, store)
             stage = build(step.cls, known.options if known else options, store, foresee, ingest=INGEST)
             stage = stage if known else stage.prepare(foresee, download=False)
-            outcome.artefacts[index] = known or store.open(stage)
+            out = known or store.open(stage)
+            if not out.complete and all(a.complete for a in stage.needed().values()):
+                stage.check()
+            outcome.artefacts[index] = out
             asked[index] = (stage, outcome.artefacts[index])
         except (MissingInput, DamagedError):
             continue  # may be there by then; what is damaged is told when its turn comes

@@ -13,6 +13,7 @@ from embprobe.running.naming import Naming
 from embprobe.stage import Stage
 from embprobe.stages import STAGES
 from embprobe.store import Artefact, Json, Store, array_names
+from embprobe.views import Latents, held_in
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,18 @@ class Like:
     artefact: Artefact
     spec: dict[str, Json]
     seconds: float
+    at_work: float  # of these, where it had bars: what grows with the work
     bytes: int
     work: float
+
+    def seconds_for(self, work: float) -> float:
+        """What is no work, such as loading libraries, takes as long as it did."""
+        return self.seconds - self.at_work + self.at_work * work / self.work
+
+    def bytes_for(self, out: Artefact) -> int:
+        """In proportion to the rows, where there is a row for each image."""
+        rows, known = _rows(out), _rows(self.artefact)
+        return self.bytes * rows // known if rows and known else self.bytes
 
 
 class Forecast:
@@ -72,7 +83,9 @@ class Forecast:
             facts = artefact.manifest if artefact.complete else {}
             if facts.get("seconds"):
                 work = self._work(artefact)
-                return Like(artefact, artefact.spec, float(facts["seconds"]), int(facts["bytes"]), work)
+                seconds = float(facts["seconds"])
+                at_work = min(seconds, float(facts.get("at_work") or seconds))
+                return Like(artefact, artefact.spec, seconds, at_work, int(facts["bytes"]), work)
         except EmbprobeError:
             pass
         return None
@@ -83,7 +96,7 @@ class Forecast:
         if like is None or not todo:
             return None
         each = [self.seconds(q, a) for a in _derived(stage) if not a.complete and isinstance(q := a.question, Stage)]
-        return like.seconds * todo / like.work + sum(found[0] for found in each if found), like
+        return like.seconds_for(todo) + sum(found[0] for found in each if found), like
 
     def step(self, label: str, stage: Stage, out: Artefact) -> Foreseen:
         """Cached, or will run and why; time and disk in proportion to the nearest artefact of the same stage."""
@@ -100,7 +113,7 @@ class Forecast:
             return Foreseen(*head, "not made", "only asked for, and computed as it is needed", 0.0, 0)
         told, like = self.seconds(stage, out), self.nearest(out)
         seconds, rests = (told[0], self.naming.call(told[1].artefact)) if told else (None, None)
-        size = stage.disk() or (told[1].bytes if told else None)
+        size = stage.disk() or (told[1].bytes_for(out) if told else None)
         if out.begun and out.folder.sums:
             done, total = how_far(out)
             far = f"stopped at {done} of {total}" if total else "stopped before its end"
@@ -147,6 +160,13 @@ def _derived(stage: Stage) -> list[Artefact]:
     return [artefact for key, artefact in stage.inputs().items() if key.split(".")[0] in names]
 
 
+def _rows(artefact: Artefact) -> int:
+    """Images that an artefact holds a row for each of, or will; 0 for what grows otherwise."""
+    if artefact.stage == "compress":
+        return held_in(Latents(artefact).embeddings.artefact)
+    return held_in(artefact) if artefact.stage in ("ingest", "extract", "sample") else 0
+
+
 def _is_content(value: Json) -> bool:
     """Whether a value of a question says nothing to people: a hash, or a list."""
     return isinstance(value, list) or (isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value) is not None)
@@ -165,9 +185,9 @@ def how_far(artefact: Artefact) -> tuple[int, int]:
     counts = []
     for name in array_names(artefact.folder):
         array = artefact.array(name)
-        counts.append((array.n_chunks, array.n_chunks - len(array.missing())))
-    total, done = max(counts, default=(0, 0))
-    return done, total
+        counts.append((array.n_chunks, len(array.missing())))
+    total, missing = max(counts, default=(0, 0))
+    return total - missing, total
 
 
 def total_of(rows: Sequence[Foreseen]) -> str:

@@ -15,7 +15,19 @@ from embprobe.views import Embeddings
 
 TOLD = ("steps", "count")  # said even where they are as they would be anyway
 UNTOLD = (
-    *("source", "encoder", "weights", "title", "val_share", "limit", "samples", "judge", "judges", "held_out"),
+    *(
+        "source",
+        "encoder",
+        "weights",
+        "title",
+        "val_share",
+        "limit",
+        "samples",
+        "judge",
+        "judges",
+        "held_out",
+        "called",
+    ),
 )  # said otherwise, or by the subject
 MOST_TOLD = 5  # options of an artefact
 CHAIN = ("compress", "diffuse", "decode", "sample")  # stages whose differences tell apart what was made from them

@@ -10,7 +10,7 @@ from embprobe.encoders import layers, names
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
-from embprobe.views import Images, held_in
+from embprobe.views import Images, held_in, size_to_be
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,6 +116,9 @@ class Extract(Stage):
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With the weights of a hub checkpoint as the file they are, and a file's sizes in its name: they count so."""
+        size = size_to_be(self.images)
+        if size is not None and isinstance(self.encoder, str) and self.encoder.partition(":")[0] == "pixels":
+            names.pixel_patch(self.encoder, size)
         if self.encoder == names.FILE and self.weights is not None:
             from embprobe.encoders.own import sized_name
 

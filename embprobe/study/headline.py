@@ -139,7 +139,7 @@ def _clear(
 def _of(count: int, standings: Sequence[Standing]) -> str:
     """K of N figures."""
     if len(standings) == 1:
-        return "the one figure there is"
+        return "the one figure that can be compared"
     if count == len(standings):
         return "both figures" if count == 2 else f"all {count} figures"
     return f"{count or 'any'} of {len(standings)} figures"

@@ -6,7 +6,17 @@ from embprobe.views.images import HELD_OUT, Images, split_of
 from embprobe.views.latents import Embeddings, Latents, Learned, Scale
 from embprobe.views.milestones import log_spaced, step_at
 from embprobe.views.samples import Decoder, Denoiser, Samples
-from embprobe.views.view import View, blocks, by_chunk, evenly, held_in, image_size, pixels_in, seeded_subset
+from embprobe.views.view import (
+    View,
+    blocks,
+    by_chunk,
+    evenly,
+    held_in,
+    image_size,
+    pixels_in,
+    seeded_subset,
+    size_to_be,
+)
 
 __all__ = [
     "HELD_OUT",
@@ -30,6 +40,7 @@ __all__ = [
     "log_spaced",
     "pixels_in",
     "seeded_subset",
+    "size_to_be",
     "split_of",
     "step_at",
 ]

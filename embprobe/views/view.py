@@ -96,11 +96,16 @@ def held_in(artefact: Artefact) -> int:
 
 def pixels_in(artefact: Artefact) -> int:
     """How many pixels each image of a data set has, or will have once it is made; 1 when unknown."""
+    height, width = size_to_be(artefact) or (1, 1)
+    return height * width
+
+
+def size_to_be(artefact: Artefact) -> tuple[int, int] | None:
+    """Height and width of a data set's images, or of what they will be once it is made; None when unknown."""
     if artefact.complete:
-        height, width = image_size(artefact)
-        return height * width
+        return image_size(artefact)
     shape = getattr(artefact.question, "shape", None)
-    return int(shape()[0] * shape()[1]) if shape else 1
+    return shape()[:2] if shape else None
 
 
 def image_size(artefact: Artefact) -> tuple[int, int]:

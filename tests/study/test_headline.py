@@ -137,7 +137,7 @@ def test_the_first_judge_that_can_be_trusted_is_heard() -> None:
 
 def test_images_from_elsewhere_and_embeddings_are_called_so() -> None:
     assert said(row("a", 10, how="from elsewhere"), row("b", 30, how="from elsewhere")) == (
-        "a's images are better than b's here: ahead in the one figure there is, FD 10.0 against 30.0."
+        "a's images are better than b's here: ahead in the one figure that can be compared, FD 10.0 against 30.0."
     )
     read = [
         Row(name, {"linear": Estimate(v, v - 0.01, v + 0.01, spread=spread(0.005))}, kind="embeddings")
@@ -145,6 +145,7 @@ def test_images_from_elsewhere_and_embeddings_are_called_so() -> None:
     ]
     told = headline([JudgeReport("no judge", None, (), (), (), (), {})], replace(judge(*read), accuracy=None))
     assert told is not None and told.sentence == (
-        "a's embeddings tell a simple reader more than b's here: ahead in the one figure there is, linear 0.900 against 0.500."
+        "a's embeddings tell a simple reader more than b's here: ahead in the one figure that can be compared, "
+        "linear 0.900 against 0.500."
     )
     assert headline([], NOBODY) is None and METRIC["linear"].in_a_sentence == "linear accuracy"
