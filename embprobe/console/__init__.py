@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embprobe import signals
-from embprobe.console.words import CONTROL, aligned_lines, folded_lines, one_line
+from embprobe.console.words import CONTROL, aligned_lines, folded_lines, is_number, one_line
 from embprobe.console.words import duration as duration
 from embprobe.console.words import size as size
 from embprobe.console.words import visible as visible
@@ -24,7 +24,6 @@ RELAY_SECONDS = 0.25  # between the states of a bar that a worker tells
 LONGEST = 4000  # characters of an error; a wrong value may be a whole file
 
 Tell = Callable[[dict[str, Any]], None]  # Any: JSON
-
 _result: TextIO | None = None
 _tell: Tell | None = None  # where lines and bars go in a worker
 _quiet = False
@@ -151,7 +150,7 @@ def print_table(
     Where a terminal is too narrow, columns named in `wrapping` stand below each row; if none is named, cells are folded.
     """
     headers, rows = [one_line(header) for header in headers], [[one_line(str(cell)) for cell in row] for row in rows]
-    right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(headers))]
+    right = [bool(rows) and all(is_number(row[i]) for row in rows) for i in range(len(headers))]
     stream = sys.stderr if to_stderr else _result or sys.stdout
     lines = aligned_lines(headers, rows, right)
     if stream.isatty():
@@ -176,10 +175,6 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Se
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))
     Console(file=stream).print(drawn)
-
-
-def _is_number(cell: str) -> bool:
-    return str(cell).strip()[:1] in "-+0123456789–" or str(cell) == ""
 
 
 # ---- progress
@@ -269,7 +264,7 @@ def progress(label: str, *, total: int, unit: str, start: int = 0) -> Iterator[B
 
 
 def seconds_at_work() -> float:
-    """How long bars have been there in this process: what takes longer where there is more to do."""
+    """How long bars were there in this process: what takes longer where there is more to do."""
     return _worked
 
 

@@ -35,6 +35,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def is_number(cell: str) -> bool:
+    """Whether a cell of a table stands to the right."""
+    return cell.strip()[:1] in "-+0123456789–" or cell == ""
+
+
 def aligned_lines(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
     """A table as lines, the headers first; columns as wide as their longest cell, those of numbers to the right."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
