@@ -1,5 +1,6 @@
 """Images as numbers: between u8 and float, resized, standardised, cropped, cut into patches."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -66,6 +67,13 @@ def patchify(images_BCHW: Tensor, patch: int) -> Tensor:
     count, channels, height, width = images_BCHW.shape
     grid = images_BCHW.reshape(count, channels, height // patch, patch, width // patch, patch)
     return grid.permute(0, 2, 4, 3, 5, 1).reshape(count, -1, patch * patch * channels)
+
+
+def unpatchify(patches_BLP: Tensor, patch: int, grid: Sequence[int]) -> Tensor:
+    """The inverse of `patchify`: (B, L, patch²·C) on a grid of rows and columns → (B,C,H,W)."""
+    rows, columns = grid
+    cut = patches_BLP.reshape(len(patches_BLP), rows, columns, patch, patch, -1)
+    return cut.permute(0, 5, 1, 3, 2, 4).reshape(len(patches_BLP), -1, rows * patch, columns * patch)
 
 
 def normalised_patches(images_BCHW: Tensor, patch: int) -> Tensor:

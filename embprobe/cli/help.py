@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 NAMES = {"help_option_names": ["-h", "--help"]}
 GROUPS = {  # in the order of the flow
     "From images to samples": ("ingest", "pretrain", "extract", "compress", "diffuse", "decode", "sample"),
-    "Measuring": ("probe", "classify", "evaluate", "features", "measure", "report", "compare"),
+    "Measuring": ("probe", "predict", "classify", "evaluate", "features", "measure", "report", "compare"),
     "Whole studies": ("demo", "plan", "run"),
     "The store": ("ls", "show", "export", "verify", "rm", "gc"),
     "More": ("encoders", "guide"),
@@ -26,6 +26,7 @@ BRIEF = {  # what a command is for, in a line that fits
     "decode": "a decoder from latents to pixels",
     "sample": "new latents and their images",
     "probe": "what simple readers find in the embeddings",
+    "predict": "what the encoder's own predictor foresees of hidden patches",
     "classify": "the data set's own classifier, a judge",
     "evaluate": "samples against real images: FD, KID, precision, recall, …",
     "features": "what a judge network sees in images (evaluate asks for it)",
@@ -53,6 +54,7 @@ EXAMPLES = {
     "decode": "embprobe decode --latents L --steps 20000",
     "sample": "embprobe sample --denoiser D --decoder P --count 5000",
     "probe": "embprobe probe --embeddings E",
+    "predict": "embprobe predict --embeddings E --decoder P",
     "classify": "embprobe classify --images photos",
     "evaluate": "embprobe evaluate --samples S --reference photos --judges inception",
     "features": "embprobe features --images photos --judge inception --size 224",

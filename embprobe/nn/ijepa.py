@@ -121,52 +121,62 @@ def sample_masks(count: int, grid: tuple[int, int], generator: torch.Generator) 
     The released code draws the context alone anew and lets targets into it after 20 times; it takes one number for
     scale and aspect, and never reaches the last row and column.
     """
-    draw = _Blocks(grid, generator)
-    target, context = draw.size((0.15, 0.2), (0.75, 1.5)), draw.size((0.85, 1.0), (1.0, 1.0))
-    targets, keep = draw.masks(count, target, context)
-    least = min(MIN_KEEP, grid[0] * grid[1] // 6)
-    for _ in range(TRIES):
-        (few,) = torch.nonzero(keep.sum(1) <= least, as_tuple=True)
-        if not len(few):
-            break
-        targets[:, few], keep[few] = draw.masks(len(few), target, context)
-    keep[~keep.any(1), 0] = True  # a context is never empty
-    return targets, keep
+    return BlockMasks.sized(grid, generator).drawn(count, generator)
 
 
 @dataclass(frozen=True)
-class _Blocks:
-    """Draws rectangles of patches."""
+class BlockMasks:
+    """Rectangles of patches of one size: four targets and the context around them."""
 
     grid: tuple[int, int]
-    generator: torch.Generator
+    target: tuple[int, int]  # height and width in patches
+    context: tuple[int, int]
 
-    def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
+    @staticmethod
+    def sized(grid: tuple[int, int], generator: torch.Generator) -> "BlockMasks":
+        """Of sizes that are drawn; the aspect is taken relative to the grid's own."""
 
-    def size(self, scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:
-        """Height and width in patches; the aspect is taken relative to the grid's own."""
-        rows, columns = self.grid
-        area = self.uniform(*scale) * rows * columns
-        ratio = self.uniform(*aspect) * (rows / columns)
-        return (min(rows, max(1, round((area * ratio) ** 0.5))), min(columns, max(1, round((area / ratio) ** 0.5))))
+        def uniform(low: float, high: float) -> float:
+            return low + (high - low) * float(torch.rand((), generator=generator))
 
-    def places(self, count: int, block: tuple[int, int]) -> Tensor:
-        """Indices (count, height·width) of blocks at random places."""
-        (rows, columns), (height, width) = self.grid, block
-        top = torch.randint(rows - height + 1, (count, 1, 1), generator=self.generator)
-        left = torch.randint(columns - width + 1, (count, 1, 1), generator=self.generator)
-        down, across = top + torch.arange(height)[None, :, None], left + torch.arange(width)[None, None, :]
-        return (down * columns + across).flatten(1)
+        def size(scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:
+            rows, columns = grid
+            area = uniform(*scale) * rows * columns
+            ratio = uniform(*aspect) * (rows / columns)
+            return (
+                min(rows, max(1, round((area * ratio) ** 0.5))),
+                min(columns, max(1, round((area / ratio) ** 0.5))),
+            )
 
-    def masks(self, count: int, target: tuple[int, int], context: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Targets of a size as indices (4,B,M), and the patches of a context block outside of them (B,L)."""
-        targets = torch.stack([self.places(count, target) for _ in range(TARGETS)])
+        return BlockMasks(grid, size((0.15, 0.2), (0.75, 1.5)), size((0.85, 1.0), (1.0, 1.0)))
+
+    def drawn(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Targets as indices (4,B,M), and the patches of a context block outside of them (B,L)."""
+        targets, keep = self._masks(count, generator)
+        least = min(MIN_KEEP, self.grid[0] * self.grid[1] // 6)
+        for _ in range(TRIES):
+            (few,) = torch.nonzero(keep.sum(1) <= least, as_tuple=True)
+            if not len(few):
+                break
+            targets[:, few], keep[few] = self._masks(len(few), generator)
+        keep[~keep.any(1), 0] = True  # a context is never empty
+        return targets, keep
+
+    def _masks(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        targets = torch.stack([self._places(count, self.target, generator) for _ in range(TARGETS)])
         keep = torch.zeros(count, self.grid[0] * self.grid[1], dtype=torch.bool)
-        keep.scatter_(1, self.places(count, context), True)
+        keep.scatter_(1, self._places(count, self.context, generator), True)
         for places in targets:
             keep.scatter_(1, places, False)
         return targets, keep
+
+    def _places(self, count: int, block: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Indices (count, height·width) of blocks at random places."""
+        (rows, columns), (height, width) = self.grid, block
+        top = torch.randint(rows - height + 1, (count, 1, 1), generator=generator)
+        left = torch.randint(columns - width + 1, (count, 1, 1), generator=generator)
+        down, across = top + torch.arange(height)[None, :, None], left + torch.arange(width)[None, None, :]
+        return (down * columns + across).flatten(1)
 
 
 def group_contexts(keep_BL: Tensor, groups: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:

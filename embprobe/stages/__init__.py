@@ -10,6 +10,7 @@ from embprobe.stages.extract import Extract
 from embprobe.stages.features import Featurize
 from embprobe.stages.ingest import Ingest
 from embprobe.stages.measure import Measure
+from embprobe.stages.predict import Predict
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
 from embprobe.stages.report import Report
@@ -28,6 +29,7 @@ __all__ = [
     "Featurize",
     "Ingest",
     "Measure",
+    "Predict",
     "Pretrain",
     "Probe",
     "Report",
@@ -41,6 +43,7 @@ FLOW: tuple[type[Stage], ...] = (
     Compress,
     Diffuse,
     Decode,
+    Predict,
     Classify,
     Featurize,
     Sample,

@@ -14,7 +14,7 @@ from embprobe.study.facts import Aliases
 
 LETTERS = {
     "ingest": "I", "pretrain": "N", "classify": "J", "extract": "E", "compress": "L", "diffuse": "D", "decode": "P",
-    "sample": "S", "evaluate": "M", "probe": "R",
+    "sample": "S", "evaluate": "M", "probe": "R", "predict": "I",
 }  # fmt: skip
 BY_ITSELF = ("features", "measure")  # what `evaluate` asks for without being told
 

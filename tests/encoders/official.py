@@ -73,13 +73,19 @@ class Official(nn.Module):
         self.class_token = class_token
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.seen(x)[:, int(self.class_token) :]
+
+    def seen(self, x: Tensor, shown: list[int] | None = None) -> Tensor:
+        """The tokens of the patches that are shown, all if none is named, after a class token where there is one."""
         tokens = self.patch_embed(x) + self.pos_embed[:, int(self.class_token) :]
+        if shown is not None:
+            tokens = tokens[:, shown]
         if self.class_token:
             first = self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([first.expand(len(tokens), -1, -1), tokens], 1)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)[:, int(self.class_token) :]
+        return self.norm(tokens)
 
 
 class Predictor(nn.Module):
@@ -91,8 +97,16 @@ class Predictor(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, narrow))
         self.predictor_pos_embed = nn.Parameter(torch.zeros(1, 16, narrow), requires_grad=False)
         self.predictor_blocks = nn.ModuleList([Block(narrow, 2)])
-        self.predictor_norm = nn.LayerNorm(narrow)
+        self.predictor_norm = nn.LayerNorm(narrow, eps=1e-6)
         self.predictor_proj = nn.Linear(narrow, width)
+
+    def forward(self, tokens: Tensor, context: list[int], target: list[int]) -> Tensor:
+        """One target block from the context's tokens."""
+        places = self.predictor_pos_embed.expand(len(tokens), -1, -1)
+        x = torch.cat([self.predictor_embed(tokens) + places[:, context], self.mask_token + places[:, target]], 1)
+        for block in self.predictor_blocks:
+            x = block(x)
+        return self.predictor_proj(self.predictor_norm(x))[:, len(context) :]
 
 
 class Decoder(nn.Module):
@@ -104,8 +118,18 @@ class Decoder(nn.Module):
         self.decoder_pos_embed = nn.Parameter(torch.zeros(1, length, narrow), requires_grad=False)
         self.decoder_embed = nn.Linear(width, narrow)
         self.decoder_blocks = nn.ModuleList([Block(narrow, 2)])
-        self.decoder_norm = nn.LayerNorm(narrow)
+        self.decoder_norm = nn.LayerNorm(narrow, eps=1e-6)
         self.decoder_pred = nn.Linear(narrow, patch * patch * 3)
+
+    def forward(self, tokens: Tensor, shown: list[int]) -> Tensor:
+        """All patches from a class token and those that are shown."""
+        x = self.decoder_embed(tokens)
+        every = self.mask_token.expand(len(x), self.decoder_pos_embed.shape[1], -1).clone()
+        every[:, [0, *(1 + place for place in shown)]] = x
+        x = every + self.decoder_pos_embed
+        for block in self.decoder_blocks:
+            x = block(x)
+        return self.decoder_pred(self.decoder_norm(x))[:, 1:]
 
 
 def drawn(make: Callable[[], nn.Module], seed: int) -> nn.Module:
