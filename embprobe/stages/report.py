@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Report(Stage):
     """Write one HTML page (and its PNG, SVG, PDF, CSV parts) from evaluations, probes and whatever they were made from."""
 
-    version = 5
+    version = 6
 
     artefacts: tuple[Artefact, ...] = option("evaluate and probe artefacts (others add their part)", positional=True)
     called: tuple[str, ...] = option(
@@ -65,8 +65,10 @@ class Report(Stage):
         return replace(self, names=tuple(sorted(f"{fingerprint} {name}" for fingerprint, name in first.items())))
 
     def check(self) -> None:
-        if not any(a.stage in ("evaluate", "probe") for a in self.artefacts):
-            raise UserError("report needs at least one evaluate or probe artefact; `embprobe ls` lists what is there")
+        if not any(a.stage in ("evaluate", "probe", "predict") for a in self.artefacts):
+            raise UserError(
+                "report needs at least one evaluate, probe or predict artefact; `embprobe ls` lists what is there"
+            )
 
     def run(self, out: Artefact) -> None:
         from embprobe.page import html
@@ -79,6 +81,7 @@ class Report(Stage):
             budget,
             copying,
             curves,
+            foreseeing,
             judging,
             latex,
             moments,
@@ -108,6 +111,7 @@ class Report(Stage):
             Section("Samples", gallery.samples()),
             Section("Reconstructions by step", gallery.reconstructions()),
             Section("What the embeddings keep", sections.factors(study, figures)),
+            Section("What the predictors foresee", foreseeing.what_is_foreseen(study, figures)),
             Section("What the encoders see", seeing.what_encoders_see(study, figures)),
             Section("Nearest training images", copying.copies_section(study, first, gallery)),
             Section("Classes", sections.classes(judged)),
@@ -150,7 +154,7 @@ def table_json(
     published: "list[PublishedTable]",
 ) -> Json:
     """Everything the page says in figures, for machines; `headers`, `rows` and `curves` are the first judge's."""
-    from embprobe.study import cautions, judging
+    from embprobe.study import cautions, foreseeing, judging
     from embprobe.study.headline import headline
     from embprobe.study.seeds import averaged_rows
     from embprobe.study.table import Table, merged, short_table
@@ -168,6 +172,7 @@ def table_json(
         "judges": [{"name": j.name, "accuracy": j.accuracy, "weak": j.weak, "probed": j.probed} for j in judged],
         "values": {j.name: [r.json() for r in j.rows] for j in judged},
         "embeddings": [r.json() for r in reading.rows],
+        "predictions": foreseeing.json_of(study),
         "differences": [
             {"judge": j.name, "drawn": how, **d.json()}
             for j in (*judged, reading)

@@ -94,6 +94,8 @@ def comparison(judged: Sequence[JudgeReport], reading: JudgeReport) -> str:
     for judge in judged:
         content += averaged_table(judge)
     content += averaged_table(reading)
+    if not content:
+        return ""
     several = any(averaged_rows(j.rows).under for j in judged)
     content += html.text(
         "± is half of a 95 % interval over images. Bold: ahead of every other row drawn the same way by more than chance, as "

@@ -5,6 +5,7 @@ from embprobe.views.features import Features
 from embprobe.views.images import HELD_OUT, Images, split_of
 from embprobe.views.latents import Embeddings, Latents, Learned, Scale
 from embprobe.views.milestones import log_spaced, step_at
+from embprobe.views.predictions import Prediction
 from embprobe.views.samples import Decoder, Denoiser, Samples
 from embprobe.views.view import (
     View,
@@ -28,6 +29,7 @@ __all__ = [
     "Images",
     "Latents",
     "Learned",
+    "Prediction",
     "Probing",
     "Samples",
     "Scale",
