@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 NAMES = {"help_option_names": ["-h", "--help"]}
 GROUPS = {  # in the order of the flow
     "From images to samples": ("ingest", "pretrain", "extract", "compress", "diffuse", "decode", "sample"),
-    "Measuring": ("probe", "classify", "evaluate", "features", "measure", "report", "compare"),
+    "Measuring": ("probe", "classify", "evaluate", "features", "measure", "read", "report", "compare"),
     "Whole studies": ("demo", "plan", "run"),
     "The store": ("ls", "show", "export", "verify", "rm", "gc"),
     "More": ("encoders", "guide"),
@@ -30,6 +30,7 @@ BRIEF = {  # what a command is for, in a line that fits
     "evaluate": "samples against real images: FD, KID, precision, recall, …",
     "features": "what a judge network sees in images (evaluate asks for it)",
     "measure": "one judge's figures (evaluate asks for it)",
+    "read": "what one reader finds (probe asks for it)",
     "report": "one HTML page that compares encoders",
     "compare": "samples from anywhere against real images, in one command",
     "demo": "the whole study in minutes, nothing downloaded",
@@ -57,6 +58,7 @@ EXAMPLES = {
     "evaluate": "embprobe evaluate --samples S --reference photos --judges inception",
     "features": "embprobe features --images photos --judge inception --size 224",
     "measure": "embprobe measure --samples S --reference photos --judge inception",
+    "read": "embprobe read --embeddings E --reader knn --k 10",
     "report": "embprobe report METRICS-OF-ONE METRICS-OF-ANOTHER --latex",
     "compare": "embprobe compare --samples adm=adm.npz --samples mine=folder --reference photos",
     "demo": "embprobe demo --store /tmp/first",

@@ -76,16 +76,19 @@ def logistic(x_ND: Tensor, label_N: Tensor, classes: int, l2: float, start: Line
     return Linear(weight.detach(), bias.detach())
 
 
-def linear_probe(x_ND: Tensor, label_N: Tensor, classes: int, tune_N: Tensor) -> tuple[Linear, float]:
-    """Logistic regression whose strength is chosen on the rows `tune_N`, then fitted on all; also the strength."""
-    best: tuple[float, float, Linear | None] = (-1.0, L2[0], None)
-    fitted = None
-    for l2 in L2:
-        fitted = logistic(x_ND[~tune_N], label_N[~tune_N], classes, l2, fitted)
-        score = float((fitted(x_ND[tune_N]) == label_N[tune_N]).double().mean())
-        if score > best[0]:
-            best = (score, l2, fitted)
-    return logistic(x_ND, label_N, classes, best[1], best[2]), best[1]
+def linear_probe(x_ND: Tensor, label_N: Tensor, classes: int, tunes_N: Sequence[Tensor]) -> tuple[Linear, float]:
+    """Logistic regression whose strength is chosen on left-out rows, then fitted on all; also the strength.
+
+    `tunes_N`: the rows left out, one set or several in turn; without any the middle strength is taken.
+    """
+    scores, last = dict.fromkeys(L2, 0.0), dict[float, Linear]()
+    for tune_N in tunes_N:
+        fitted = None
+        for l2 in L2:
+            fitted = last[l2] = logistic(x_ND[~tune_N], label_N[~tune_N], classes, l2, fitted)
+            scores[l2] += float((fitted(x_ND[tune_N]) == label_N[tune_N]).double().sum())
+    l2 = max(L2, key=scores.__getitem__) if tunes_N else L2[len(L2) // 2]
+    return logistic(x_ND, label_N, classes, l2, last.get(l2)), l2
 
 
 def nearest_votes(x_ND: Tensor, label_N: Tensor, query_MD: Tensor, k: int, classes: int) -> Tensor:

@@ -12,6 +12,7 @@ from embprobe.stages.ingest import Ingest
 from embprobe.stages.measure import Measure
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
+from embprobe.stages.read import Read
 from embprobe.stages.report import Report
 from embprobe.stages.sample import Sample
 
@@ -30,6 +31,7 @@ __all__ = [
     "Measure",
     "Pretrain",
     "Probe",
+    "Read",
     "Report",
     "Sample",
 ]
@@ -46,6 +48,7 @@ FLOW: tuple[type[Stage], ...] = (
     Sample,
     Measure,
     Evaluate,
+    Read,
     Probe,
     Report,
 )

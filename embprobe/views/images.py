@@ -100,6 +100,20 @@ class Images(View):
             return {}
         return dict(zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
 
+    def shared_classes(self, other: "Images") -> list[str]:
+        """Names of the classes that both sets have, in this one's order."""
+        return [name for name in self.classes if name in set(other.classes)]
+
+    def ids_of(self, names: list[str]) -> "np.ndarray":
+        """For each image the place of its class among `names` (N,) i64, -1 where it has none of them."""
+        import numpy as np
+
+        if self.labels is None:
+            return np.full(len(self), -1)
+        places = {name: place for place, name in enumerate(names)}
+        known: np.ndarray = np.array([places.get(name, -1) for name in self.classes], np.int64)[self.labels]
+        return known
+
     @property
     def captions(self) -> list[str | None] | None:
         """A caption, or None, for each image; None where none has one."""

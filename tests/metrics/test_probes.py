@@ -79,7 +79,7 @@ def test_the_linear_probe_matches_scikit_learn() -> None:
     torch.manual_seed(0)
     label = torch.arange(300) % 3
     x = torch.randn(300, 4) + torch.eye(3, 4)[label]
-    probe, l2 = linear_probe(x, label, 3, torch.arange(300) % 10 == 9)
+    probe, l2 = linear_probe(x, label, 3, [torch.arange(300) % 10 == 9])
     reference = LogisticRegression(C=1 / (l2 * 300), tol=1e-8, max_iter=1000).fit(x.numpy(), label.numpy())
     assert float((probe(x).numpy() == reference.predict(x.numpy())).mean()) > 0.99
 

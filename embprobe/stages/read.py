@@ -1,0 +1,172 @@
+"""Read: what one reader finds in embeddings (N,*grid,D); `probe` puts readers side by side."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from embprobe.errors import UserError
+from embprobe.stage import dashed, fields_of, option
+from embprobe.store import Artefact, Json
+from embprobe.training.stage import Training
+from embprobe.views import HELD_OUT, Embeddings, Images, held_in, split_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from embprobe.evaluation.readers import ProbeRows
+
+Reader = Literal["linear", "knn", "pixels", "factors"]
+LEAST = (20, 2)  # training and held-out images
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a reader takes beside the embeddings: options of its own, and what the images must have."""
+
+    options: tuple[str, ...] = ()
+    images: Literal["classes", "factors", "nothing"] = "nothing"
+
+
+NEEDS: dict[str, Needs] = {
+    "linear": Needs(("train_on",), "classes"),
+    "knn": Needs(("k", "train_on"), "classes"),
+    "pixels": Needs(),
+    "factors": Needs(images="factors"),
+}
+OWN = {option for needs in NEEDS.values() for option in needs.options}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read(Training):
+    """Keep what one reader finds in frozen embeddings; `probe` makes them by itself, for each reader.
+
+    `linear` and `knn`: accuracy of the classes on mean tokens. `pixels`: R² by ridge from each token to its own patch.
+    `factors`: R² or accuracy for each planted factor, from the mean token and from the full grid. Fitted on the training
+    split, measured on the held-out one. An option that a reader does not take is refused.
+    """
+
+    embeddings: Artefact = option("an extract artefact", made_by=("extract",))
+    reader: Reader = option("what reads")
+    train_on: Artefact | None = option(
+        "fit on these embeddings of another data set, by the same encoder, and measure the classes that both have",
+        None,
+        made_by=("extract",),
+    )
+    k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
+    train_limit: int = option(
+        "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
+    )
+    held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
+    steps: int = option("optimiser steps of readers that train", None, least=1)
+    batch: int = option("images per step of readers that train", None, least=1, most=65_536)
+    rate: float = option("learning rate of AdamW at its peak, of readers that train", None, above=0)
+    seed: int = option("seed of --train-limit, folds, draws, initialisation and batches", 0, least=0)
+
+    def resolved(self) -> dict[str, object]:
+        return {"held_out": split_read(self.embeddings, self.held_out)}
+
+    def validate(self) -> None:
+        refuse_others(self, (self.reader,))
+
+    def spec(self) -> dict[str, Json]:
+        """Without what this reader does not take."""
+        spec = super().spec()
+        return {k: v for k, v in spec.items() if k not in OWN or k in NEEDS[self.reader].options}
+
+    def check(self) -> None:
+        images = Embeddings(self.embeddings).images
+        fitted = images if self.train_on is None else Embeddings(self.train_on).images
+        train, held = fitted.count("train"), images.count(self.held_out)
+        if train < LEAST[0] or held < LEAST[1]:
+            raise UserError(
+                f"{train} training and {held} held-out images are too few to probe; ingest at least {LEAST[0]} and "
+                f"{LEAST[1]} (--val-share holds some out)"
+            )
+        if not fits(self.reader, images):
+            raise UserError(
+                f"reader {self.reader} needs {NEEDS[self.reader].images}, and ingest {images.short} has none; leave it out"
+            )
+
+    def work(self) -> float:
+        """Images to read, and those of each step."""
+        return float(held_in(self.embeddings))
+
+    def run(self, out: Artefact) -> None:
+        if not out.has("read.json"):
+            out.write_json("read.json", self.results(out))
+        found = out.read_json("read.json")
+        out.note(**{name: facts["value"] for name, facts in found.items() if "value" in facts})
+
+    def results(self, out: Artefact) -> dict[str, Json]:
+        """What the reader finds, and how."""
+        data = self.rows()
+        found = READ[self.reader](self, data, out)
+        counts: dict[str, Json] = {"train": len(data.train), "held_out": len(data.held), "split": self.held_out}
+        return found | {"protocol": counts | found.get("protocol", {})}
+
+    def rows(self) -> "ProbeRows":
+        """The images that are fitted on, and those that are measured."""
+        from embprobe.device import device_of
+        from embprobe.evaluation.readers import ProbeRows
+
+        fitted = None if self.train_on is None else Embeddings(self.train_on)
+        device = device_of(self.device, deterministic=self.deterministic)
+        return ProbeRows.of(Embeddings(self.embeddings), self.train_limit, self.seed, device, self.held_out, fitted)
+
+
+def split_read(embeddings: Artefact, wanted: str) -> str:
+    """The split that is held out, as soon as the embeddings are there."""
+    return split_of(Embeddings(embeddings).images.artefact, wanted) if embeddings.complete else wanted
+
+
+def fits(reader: str, images: Images) -> bool:
+    """Whether the images have what the reader finds."""
+    needed = NEEDS[reader].images
+    return needed == "nothing" or (len(images.classes) > 1 if needed == "classes" else images.factors is not None)
+
+
+def refuse_others(stage: Training, readers: tuple[str, ...]) -> None:
+    """Raises UserError for an option that none of the readers takes."""
+    taken = {name for reader in readers for name in NEEDS[reader].options}
+    for field in fields_of(type(stage)):
+        if field.name in OWN - taken and getattr(stage, field.name) != field.default:
+            who = [reader for reader, needs in NEEDS.items() if field.name in needs.options]
+            raise UserError(
+                f"{dashed(field.name)} has no meaning for reader {', '.join(readers)}, only for {', '.join(who)}; leave it out"
+            )
+
+
+# ---- each reader
+
+
+def _linear(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.readers import read_linear
+
+    return read_linear(data)
+
+
+def _knn(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.readers import read_neighbours
+
+    return read_neighbours(data, stage.k) | {"protocol": {"k": stage.k}}
+
+
+def _pixels(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.readers import read_pixels
+
+    return read_pixels(data)
+
+
+def _factors(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.readers import GRID_ROWS, read_factors
+
+    assert data.embeddings.images.factors is not None
+    found = read_factors(data, *data.embeddings.images.factors)
+    return found | {"protocol": {"train_grid": len(data.train[:GRID_ROWS])}}
+
+
+READ: "dict[str, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
+    "linear": _linear,
+    "knn": _knn,
+    "pixels": _pixels,
+    "factors": _factors,
+}
