@@ -8,8 +8,8 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.intervals import GROUPS, centred, jackknife, wilson
+from embprobe.metrics.estimate import Estimate, Spread
+from embprobe.metrics.intervals import GROUPS, centred, jackknife, share_interval, welch, wilson
 
 L2 = tuple(10.0**e for e in range(-2, -7, -1))  # strengths of the linear probe, strong to weak
 RANGE = (-12, 4)  # strengths of ridge tried first, half decades, as a share of the mean variance of a feature
@@ -21,6 +21,22 @@ def accuracy(right_N: Tensor, chance: float) -> Estimate:
     """Share of right answers with Wilson's 95 % interval, and what always answering one class would score."""
     low, high = wilson(int(right_N.sum()), len(right_N))
     return Estimate(float(right_N.double().mean()), low, high, facts={"chance": chance})
+
+
+def mean_accuracy(right_RN: Tensor, chance: float) -> Estimate:
+    """Share of right answers of N images, averaged over R ≥ 2 draws of what was fitted on.
+
+    The 95 % interval is over images and over draws: Wilson's at the number of images that would vary as much as both
+    together; each of the two alone stands among the facts, that over draws by Student's t.
+    """
+    (draws, count), value = right_RN.shape, float(right_RN.double().mean())
+    by_draw, by_image = right_RN.double().mean(1), right_RN.double().mean(0)
+    images, chosen = (float(by_image.var()) / count, count - 1.0), (float(by_draw.var()) / draws, draws - 1.0)
+    low, high = share_interval(value, count, Spread(*welch([images, chosen])))
+    facts = {"chance": chance, "by_draw": by_draw.tolist()}
+    facts |= {"over_images": list(share_interval(value, count, Spread(*images)))}
+    facts |= {"over_draws": list(centred(value, math.sqrt(chosen[0]), draws))}
+    return Estimate(value, low, high, facts=facts)
 
 
 def explained(error_N: Tensor, square_N: Tensor, total_NT: Tensor, each: int = 1) -> Estimate:

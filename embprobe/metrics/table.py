@@ -75,6 +75,11 @@ METRICS = (
     Metric("r2", "VAE R²", 3, None, any_count=True, of_embeddings=True),
     Metric("linear", "linear", 3, True, any_count=True, of_embeddings=True, noun="linear accuracy"),
     Metric("knn", "k-NN", 3, True, any_count=True, of_embeddings=True, noun="k-NN accuracy"),
+    Metric("attentive", "attentive", 3, True, any_count=True, of_embeddings=True, noun="attentive accuracy"),
+    Metric(
+        "low_shot_1", "1 % of labels", 3, True, any_count=True, of_embeddings=True, noun="accuracy with 1 % of labels"
+    ),
+    Metric("low_shot_10", "10 % of labels", 3, True, any_count=True, of_embeddings=True, noun="accuracy with 10 %"),
     Metric("pixel_r2", "pixel R²", 3, None, any_count=True, of_embeddings=True),
 )
 METRIC = {metric.key: metric for metric in METRICS}

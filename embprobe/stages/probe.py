@@ -8,7 +8,7 @@ from embprobe.stages.read import NEEDS, Read, Reader, fits, refuse_others, split
 from embprobe.store import Artefact, Json
 from embprobe.views import HELD_OUT, Embeddings, held_in
 
-USUAL = ("linear", "knn", "pixels", "factors")
+USUAL: tuple[Reader, ...] = ("linear", "knn", "pixels", "factors")
 PROTOCOL = {
     "pooled": "mean of all tokens, standardised by the training images",
     "grid": "all tokens of an image side by side",
@@ -38,6 +38,8 @@ class Probe(Stage):
         made_by=("extract",),
     )
     k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
+    draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
+    steps: int = option("optimiser steps of readers that train", None, least=1)
     train_limit: int = option(
         "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
     )

@@ -1,10 +1,11 @@
 """Read: what one reader finds in embeddings (N,*grid,D); `probe` puts readers side by side."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from embprobe.errors import UserError
-from embprobe.stage import dashed, fields_of, option
+from embprobe.stage import Stage, dashed, fields_of, option
 from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
 from embprobe.views import HELD_OUT, Embeddings, Images, held_in, split_of
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
     from embprobe.evaluation.readers import ProbeRows
 
-Reader = Literal["linear", "knn", "pixels", "factors"]
+Reader = Literal["linear", "knn", "pixels", "factors", "attentive", "low-shot"]
+TRAINED = ("steps", "batch", "rate", "precision")  # options of readers that train
+USUAL: dict[str, dict[str, object]] = {"attentive": {"steps": 2000, "batch": 64, "rate": 1e-3}}
 LEAST = (20, 2)  # training and held-out images
 
 
@@ -26,11 +29,13 @@ class Needs:
     images: Literal["classes", "factors", "nothing"] = "nothing"
 
 
-NEEDS: dict[str, Needs] = {
+NEEDS: dict[Reader, Needs] = {
     "linear": Needs(("train_on",), "classes"),
     "knn": Needs(("k", "train_on"), "classes"),
     "pixels": Needs(),
     "factors": Needs(images="factors"),
+    "attentive": Needs(("train_on", *TRAINED), "classes"),
+    "low-shot": Needs(("draws", "train_on"), "classes"),
 }
 OWN = {option for needs in NEEDS.values() for option in needs.options}
 
@@ -40,8 +45,10 @@ class Read(Training):
     """Keep what one reader finds in frozen embeddings; `probe` makes them by itself, for each reader.
 
     `linear` and `knn`: accuracy of the classes on mean tokens. `pixels`: R² by ridge from each token to its own patch.
-    `factors`: R² or accuracy for each planted factor, from the mean token and from the full grid. Fitted on the training
-    split, measured on the held-out one. An option that a reader does not take is refused.
+    `factors`: R² or accuracy for each planted factor, from the mean token and from the full grid. `attentive`: a learned
+    query that looks at all tokens, a small network on what it sees. `low-shot`: the linear probe with 1 % and 10 % of the
+    labels, over several draws. Fitted on the training split, measured on the held-out one. An option that a reader does
+    not take is refused.
     """
 
     embeddings: Artefact = option("an extract artefact", made_by=("extract",))
@@ -52,6 +59,7 @@ class Read(Training):
         made_by=("extract",),
     )
     k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
+    draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
     train_limit: int = option(
         "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
     )
@@ -62,7 +70,8 @@ class Read(Training):
     seed: int = option("seed of --train-limit, folds, draws, initialisation and batches", 0, least=0)
 
     def resolved(self) -> dict[str, object]:
-        return {"held_out": split_read(self.embeddings, self.held_out)}
+        usual = {k: v for k, v in USUAL.get(self.reader, {}).items() if getattr(self, k) is None}
+        return {"held_out": split_read(self.embeddings, self.held_out)} | usual
 
     def validate(self) -> None:
         refuse_others(self, (self.reader,))
@@ -88,7 +97,7 @@ class Read(Training):
 
     def work(self) -> float:
         """Images to read, and those of each step."""
-        return float(held_in(self.embeddings))
+        return float(held_in(self.embeddings)) + (super().work() if self.steps else 0.0)
 
     def run(self, out: Artefact) -> None:
         if not out.has("read.json"):
@@ -102,6 +111,11 @@ class Read(Training):
         found = READ[self.reader](self, data, out)
         counts: dict[str, Json] = {"train": len(data.train), "held_out": len(data.held), "split": self.held_out}
         return found | {"protocol": counts | found.get("protocol", {})}
+
+    def training_words(self, data: "ProbeRows") -> str:
+        """How a network was trained, for the protocol."""
+        epochs = self.steps * self.batch / len(data.train)
+        return f"{self.steps} steps of {self.batch}, {epochs:.3g} epochs, AdamW at {self.rate:g} with weight decay 0.05"
 
     def rows(self) -> "ProbeRows":
         """The images that are fitted on, and those that are measured."""
@@ -118,13 +132,13 @@ def split_read(embeddings: Artefact, wanted: str) -> str:
     return split_of(Embeddings(embeddings).images.artefact, wanted) if embeddings.complete else wanted
 
 
-def fits(reader: str, images: Images) -> bool:
+def fits(reader: Reader, images: Images) -> bool:
     """Whether the images have what the reader finds."""
     needed = NEEDS[reader].images
     return needed == "nothing" or (len(images.classes) > 1 if needed == "classes" else images.factors is not None)
 
 
-def refuse_others(stage: Training, readers: tuple[str, ...]) -> None:
+def refuse_others(stage: Stage, readers: tuple[Reader, ...]) -> None:
     """Raises UserError for an option that none of the readers takes."""
     taken = {name for reader in readers for name in NEEDS[reader].options}
     for field in fields_of(type(stage)):
@@ -164,9 +178,27 @@ def _factors(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
     return found | {"protocol": {"train_grid": len(data.train[:GRID_ROWS])}}
 
 
-READ: "dict[str, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
+def _attentive(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.trained import attending, judge_tokens, token_batches
+    from embprobe.training.engine import warmup_cosine
+
+    batches, rate = token_batches(data, stage.batch, stage.seed), warmup_cosine(max(1, stage.steps // 10), stage.steps)
+    build = partial(attending, data, stage.rate)
+    network = stage.train(build, batches, rate, out, label="training the attentive probe", milestones=False)
+    return {"attentive": judge_tokens(data, network), "protocol": {"attentive": stage.training_words(data)}}
+
+
+def _low_shot(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.low_shot import read_low_shot
+
+    return read_low_shot(data, stage.draws, stage.seed) | {"protocol": {"draws": stage.draws}}
+
+
+READ: "dict[Reader, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
     "linear": _linear,
     "knn": _knn,
     "pixels": _pixels,
     "factors": _factors,
+    "attentive": _attentive,
+    "low-shot": _low_shot,
 }

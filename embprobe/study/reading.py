@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from embprobe.metrics.estimate import Estimate
+from embprobe.metrics.table import METRIC
 from embprobe.store import Artefact, Json
 from embprobe.study.facts import (
     Aliases,
@@ -287,7 +288,7 @@ class Study:
                 if value is not None:
                     mine.setdefault(key, Estimate(value))
         for probing in self.probings:
-            read = {k: probing.results[k] for k in ("linear", "knn", "pixel_r2") if probing.results.get(k)}
+            read = {k: v for k, v in probing.results.items() if k in METRIC}
             values.setdefault(probing.embeddings, {}).update(estimates_of(read))
         return [
             Row(self.label(embeddings), mine, kind="embeddings", control=is_untrained(embeddings))
