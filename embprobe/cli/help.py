@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 NAMES = {"help_option_names": ["-h", "--help"]}
 GROUPS = {  # in the order of the flow
     "From images to samples": ("ingest", "pretrain", "extract", "compress", "diffuse", "decode", "sample"),
-    "Measuring": ("probe", "classify", "evaluate", "features", "measure", "read", "report", "compare"),
+    "Measuring": ("probe", "classify", "evaluate", "features", "measure", "read", "ceiling", "report", "compare"),
     "Whole studies": ("demo", "plan", "run"),
     "The store": ("ls", "show", "export", "verify", "rm", "gc"),
     "More": ("encoders", "guide"),
@@ -31,6 +31,7 @@ BRIEF = {  # what a command is for, in a line that fits
     "features": "what a judge network sees in images (evaluate asks for it)",
     "measure": "one judge's figures (evaluate asks for it)",
     "read": "what one reader finds (probe asks for it)",
+    "ceiling": "what is read of planted scenes from pixels (read asks for it)",
     "report": "one HTML page that compares encoders",
     "compare": "samples from anywhere against real images, in one command",
     "demo": "the whole study in minutes, nothing downloaded",
@@ -59,6 +60,7 @@ EXAMPLES = {
     "features": "embprobe features --images photos --judge inception --size 224",
     "measure": "embprobe measure --samples S --reference photos --judge inception",
     "read": "embprobe read --embeddings E --reader knn --k 10",
+    "ceiling": "embprobe ceiling --images scenes --grid 8,8",
     "report": "embprobe report METRICS-OF-ONE METRICS-OF-ANOTHER --latex",
     "compare": "embprobe compare --samples adm=adm.npz --samples mine=folder --reference photos",
     "demo": "embprobe demo --store /tmp/first",

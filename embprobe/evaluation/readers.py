@@ -48,13 +48,12 @@ class ProbeRows:
 
         Of two data sets those of classes that both have.
         """
-        rng, images, fitted = np.random.default_rng([seed, 0x9B0E]), embeddings.images, fitted or embeddings
+        images, fitted = embeddings.images, fitted or embeddings
         train, held = fitted.images.train, images.of_split(held_out)
         if fitted != embeddings:
             shared = images.shared_classes(fitted.images)
             train, held = train[fitted.images.ids_of(shared)[train] >= 0], held[images.ids_of(shared)[held] >= 0]
-        train = rng.permutation(train)[:limit]
-        held = np.sort(rng.permutation(held)[:limit])
+        train, held = chosen_rows(train, held, limit, seed)
         return ProbeRows(embeddings, fitted, train, np.arange(len(train)) % FOLDS, held, device)
 
     def training(self, limit: int | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -90,6 +89,13 @@ class ProbeRows:
         """The accuracy of always answering one class."""
         true = self.labels[1]
         return float(torch.bincount(true, minlength=len(self.classes)).max() / len(true))
+
+
+def chosen_rows(train: np.ndarray, held: np.ndarray, limit: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `limit` rows of each: of those to fit on in a seeded order, of those to measure on rising."""
+    rng = np.random.default_rng([seed, 0x9B0E])
+    train = rng.permutation(train)[:limit]
+    return train, np.sort(rng.permutation(held)[:limit])
 
 
 # ---- pixels

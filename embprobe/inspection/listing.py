@@ -12,7 +12,12 @@ from embprobe.running.naming import Naming, lineage_of
 from embprobe.stages import STAGES
 from embprobe.store import Artefact, Store
 
-PARTS = ("features", "measure", "read")  # which other stages ask for by themselves; listed when they are asked for
+PARTS = (
+    "features",
+    "measure",
+    "read",
+    "ceiling",
+)  # which other stages ask for by themselves; listed when they are asked for
 HEADERS = ("stage", "artefact", "name", "from", "what", "finished", "took", "size")
 WRAPPING = ("name", "from", "what")
 

@@ -81,5 +81,9 @@ METRICS = (
     ),
     Metric("low_shot_10", "10 % of labels", 3, True, any_count=True, of_embeddings=True, noun="accuracy with 10 %"),
     Metric("pixel_r2", "pixel R²", 3, None, any_count=True, of_embeddings=True),
+    Metric("counting", "counting", 3, True, any_count=True, of_embeddings=True, noun="counting accuracy"),
+    Metric("nearest", "nearest R²", 3, True, any_count=True, of_embeddings=True, noun="R² of the nearest depth"),
+    Metric("depth", "depth R²", 3, True, any_count=True, of_embeddings=True, noun="R² of each patch's depth"),
+    Metric("segments", "segments IoU", 3, True, any_count=True, of_embeddings=True, noun="IoU of segments"),
 )
 METRIC = {metric.key: metric for metric in METRICS}

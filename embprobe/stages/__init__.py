@@ -1,6 +1,7 @@
 """The stages, in the order of the flow."""
 
 from embprobe.stage import Stage
+from embprobe.stages.ceiling import Ceiling
 from embprobe.stages.classify import Classify
 from embprobe.stages.compress import Compress
 from embprobe.stages.decode import Decode
@@ -20,6 +21,7 @@ __all__ = [
     "FLOW",
     "INGEST",
     "STAGES",
+    "Ceiling",
     "Classify",
     "Compress",
     "Decode",
@@ -48,6 +50,7 @@ FLOW: tuple[type[Stage], ...] = (
     Sample,
     Measure,
     Evaluate,
+    Ceiling,
     Read,
     Probe,
     Report,

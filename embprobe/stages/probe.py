@@ -39,7 +39,7 @@ class Probe(Stage):
     )
     k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
     draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
-    steps: int = option("optimiser steps of readers that train", None, least=1)
+    steps: int = option("optimiser steps of readers that train, and of the ceiling of `dense`", None, least=1)
     train_limit: int = option(
         "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
     )

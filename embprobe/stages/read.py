@@ -1,11 +1,12 @@
 """Read: what one reader finds in embeddings (N,*grid,D); `probe` puts readers side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from embprobe.errors import UserError
-from embprobe.stage import Stage, dashed, fields_of, option
+from embprobe.stage import Make, Stage, dashed, fields_of, option
+from embprobe.stages.ceiling import Ceiling
 from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
 from embprobe.views import HELD_OUT, Embeddings, Images, held_in, split_of
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
     from embprobe.evaluation.readers import ProbeRows
 
-Reader = Literal["linear", "knn", "pixels", "factors", "attentive", "low-shot"]
+Reader = Literal["linear", "knn", "pixels", "factors", "attentive", "low-shot", "dense"]
 TRAINED = ("steps", "batch", "rate", "precision")  # options of readers that train
-USUAL: dict[str, dict[str, object]] = {"attentive": {"steps": 2000, "batch": 64, "rate": 1e-3}}
+USUAL: dict[str, dict[str, object]] = {
+    "attentive": {"steps": 2000, "batch": 64, "rate": 1e-3},
+    "dense": {"steps": 1500},
+}
 LEAST = (20, 2)  # training and held-out images
 
 
@@ -26,7 +30,7 @@ class Needs:
     """What a reader takes beside the embeddings: options of its own, and what the images must have."""
 
     options: tuple[str, ...] = ()
-    images: Literal["classes", "factors", "nothing"] = "nothing"
+    images: Literal["classes", "factors", "scenes of several creatures", "nothing"] = "nothing"
 
 
 NEEDS: dict[Reader, Needs] = {
@@ -36,6 +40,7 @@ NEEDS: dict[Reader, Needs] = {
     "factors": Needs(images="factors"),
     "attentive": Needs(("train_on", *TRAINED), "classes"),
     "low-shot": Needs(("draws", "train_on"), "classes"),
+    "dense": Needs(("steps",), images="scenes of several creatures"),
 }
 OWN = {option for needs in NEEDS.values() for option in needs.options}
 
@@ -47,8 +52,9 @@ class Read(Training):
     `linear` and `knn`: accuracy of the classes on mean tokens. `pixels`: R² by ridge from each token to its own patch.
     `factors`: R² or accuracy for each planted factor, from the mean token and from the full grid. `attentive`: a learned
     query that looks at all tokens, a small network on what it sees. `low-shot`: the linear probe with 1 % and 10 % of the
-    labels, over several draws. Fitted on the training split, measured on the held-out one. An option that a reader does
-    not take is refused.
+    labels, over several draws. `dense`: of planted scenes with several creatures how many there are, how far the nearest
+    is, each patch's depth and kind, by ridge from tokens, beside what `ceiling` reads from pixels. Fitted on the training
+    split, measured on the held-out one. An option that a reader does not take is refused.
     """
 
     embeddings: Artefact = option("an extract artefact", made_by=("extract",))
@@ -64,10 +70,12 @@ class Read(Training):
         "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
     )
     held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
-    steps: int = option("optimiser steps of readers that train", None, least=1)
+    steps: int = option("optimiser steps of readers that train, and of the ceiling of `dense`", None, least=1)
     batch: int = option("images per step of readers that train", None, least=1, most=65_536)
     rate: float = option("learning rate of AdamW at its peak, of readers that train", None, above=0)
     seed: int = option("seed of --train-limit, folds, draws, initialisation and batches", 0, least=0)
+
+    ceiling: Artefact | None = option("what is read from pixels", None, derived=True, made_by=("ceiling",))
 
     def resolved(self) -> dict[str, object]:
         usual = {k: v for k, v in USUAL.get(self.reader, {}).items() if getattr(self, k) is None}
@@ -75,6 +83,25 @@ class Read(Training):
 
     def validate(self) -> None:
         refuse_others(self, (self.reader,))
+
+    def prepare(self, make: Make, *, download: bool) -> Self:
+        """With the ceiling of dense tasks."""
+        if self.reader != "dense" or not self.embeddings.complete:
+            return self
+        embeddings = Embeddings(self.embeddings)
+        if embeddings.images.scenes is None or len(embeddings.grid) != 2:
+            return self
+        ceiling = Ceiling(
+            images=embeddings.images.artefact,
+            grid=embeddings.grid,
+            train_limit=self.train_limit,
+            held_out=self.held_out,
+            seed=self.seed,
+            steps=self.steps,
+            device=self.device,
+            deterministic=self.deterministic,
+        )
+        return replace(self, ceiling=make(ceiling))
 
     def spec(self) -> dict[str, Json]:
         """Without what this reader does not take."""
@@ -97,7 +124,7 @@ class Read(Training):
 
     def work(self) -> float:
         """Images to read, and those of each step."""
-        return float(held_in(self.embeddings)) + (super().work() if self.steps else 0.0)
+        return float(held_in(self.embeddings)) + (super().work() if self.batch else 0.0)
 
     def run(self, out: Artefact) -> None:
         if not out.has("read.json"):
@@ -134,8 +161,13 @@ def split_read(embeddings: Artefact, wanted: str) -> str:
 
 def fits(reader: Reader, images: Images) -> bool:
     """Whether the images have what the reader finds."""
-    needed = NEEDS[reader].images
-    return needed == "nothing" or (len(images.classes) > 1 if needed == "classes" else images.factors is not None)
+    there = {
+        "classes": len(images.classes) > 1,
+        "factors": images.factors is not None,
+        "scenes of several creatures": images.scenes is not None,
+        "nothing": True,
+    }
+    return there[NEEDS[reader].images]
 
 
 def refuse_others(stage: Stage, readers: tuple[Reader, ...]) -> None:
@@ -194,6 +226,13 @@ def _low_shot(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
     return read_low_shot(data, stage.draws, stage.seed) | {"protocol": {"draws": stage.draws}}
 
 
+def _dense(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.dense import read_dense
+
+    assert stage.ceiling is not None
+    return read_dense(data, stage.ceiling.read_json("ceiling.json", dict))
+
+
 READ: "dict[Reader, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
     "linear": _linear,
     "knn": _knn,
@@ -201,4 +240,5 @@ READ: "dict[Reader, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
     "factors": _factors,
     "attentive": _attentive,
     "low-shot": _low_shot,
+    "dense": _dense,
 }

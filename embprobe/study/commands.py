@@ -16,7 +16,7 @@ LETTERS = {
     "ingest": "I", "pretrain": "N", "classify": "J", "extract": "E", "compress": "L", "diffuse": "D", "decode": "P",
     "sample": "S", "evaluate": "M", "probe": "R",
 }  # fmt: skip
-BY_ITSELF = ("features", "measure", "read")  # what `evaluate` and `probe` ask for without being told
+BY_ITSELF = ("features", "measure", "read", "ceiling")  # what `evaluate` and `probe` ask for without being told
 
 Stages = Mapping[str, type[Stage]]
 

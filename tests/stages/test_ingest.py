@@ -454,7 +454,7 @@ def test_scenes_of_several_creatures_tell_how_many_how_far_and_where(ingest: Ing
     depth, owner = scenes.depth.read(), scenes.segmentation.read()
     assert ((owner == 0) == (depth == 3.0)).all() and (depth[owner > 0] <= 2.5).all()
     kinds = scenes.objects[..., scenes.columns.index("creature")]
-    for shown, kind, nearest, label in zip(owner, kinds, scenes.nearest, Images(out).labels, strict=True):  # type: ignore[arg-type]
+    for shown, kind, label in zip(owner, kinds, Images(out).labels, strict=True):  # type: ignore[arg-type]
         assert {*np.unique(shown)} - {0} <= {*(kind[~np.isnan(kind)] + 1)} and (shown == label + 1).any()
     near = [d[o == label + 1].min() for d, o, label in zip(depth, owner, Images(out).labels, strict=True)]  # type: ignore[arg-type]
     np.testing.assert_allclose(near, scenes.nearest, atol=2e-3)
