@@ -27,7 +27,7 @@ def image_figures(read: Scene, true: Scene) -> dict[str, Estimate]:
     return {
         "counting": accuracy(right, chance),
         "counting_r2": explained((read.number - true.number).square(), true.number.square(), true.number[:, None]),
-        "counting_mae": mean_error((read.number - true.number).abs()),
+        "counting_mae": mean_of_images((read.number - true.number).abs()),
         "nearest": explained((read.nearest - true.nearest).square(), true.nearest.square(), true.nearest[:, None]),
     }
 
@@ -45,11 +45,11 @@ def patch_figures(read: Scene, true: Scene, kinds: int) -> dict[str, Estimate]:
     }
 
 
-def mean_error(error_N: Tensor) -> Estimate:
+def mean_of_images(value_N: Tensor) -> Estimate:
     """A mean over images with its 95 % interval by Student's t."""
-    value, count = float(error_N.double().mean()), len(error_N)
-    reach = student(count - 1) * float(error_N.double().std()) / count**0.5
-    return Estimate(value, max(0.0, value - reach), value + reach)
+    value, count = float(value_N.double().mean()), len(value_N)
+    reach = student(count - 1) * float(value_N.double().std()) / count**0.5
+    return Estimate(value, value - reach, value + reach)
 
 
 def confusions(read_NL: Tensor, true_NL: Tensor, kinds: int) -> Tensor:

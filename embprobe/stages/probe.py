@@ -37,6 +37,12 @@ class Probe(Stage):
         None,
         made_by=("extract",),
     )
+    beside: Artefact | None = option(
+        "another encoder's embeddings of the same images, whose likeness `geometry` measures",
+        None,
+        made_by=("extract",),
+    )
+    blocks: int = option("last blocks of the encoder that `fine-tune` trains", 1, least=1, most=1000)
     k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
     draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
     steps: int = option("optimiser steps of readers that train, and of the ceiling of `dense`", None, least=1)

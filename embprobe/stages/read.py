@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from embprobe.evaluation.readers import ProbeRows
 
-Reader = Literal["linear", "knn", "pixels", "factors", "attentive", "low-shot", "dense"]
+Reader = Literal["linear", "knn", "pixels", "factors", "attentive", "low-shot", "fine-tune", "dense", "geometry"]
 TRAINED = ("steps", "batch", "rate", "precision")  # options of readers that train
 USUAL: dict[str, dict[str, object]] = {
     "attentive": {"steps": 2000, "batch": 64, "rate": 1e-3},
+    "fine-tune": {"steps": 1000, "batch": 64, "rate": 3e-4},
     "dense": {"steps": 1500},
 }
 LEAST = (20, 2)  # training and held-out images
@@ -40,7 +41,9 @@ NEEDS: dict[Reader, Needs] = {
     "factors": Needs(images="factors"),
     "attentive": Needs(("train_on", *TRAINED), "classes"),
     "low-shot": Needs(("draws", "train_on"), "classes"),
+    "fine-tune": Needs(("blocks", *TRAINED), "classes"),
     "dense": Needs(("steps",), images="scenes of several creatures"),
+    "geometry": Needs(("beside",)),
 }
 OWN = {option for needs in NEEDS.values() for option in needs.options}
 
@@ -53,7 +56,9 @@ class Read(Training):
     `factors`: R² or accuracy for each planted factor, from the mean token and from the full grid. `attentive`: a learned
     query that looks at all tokens, a small network on what it sees. `low-shot`: the linear probe with 1 % and 10 % of the
     labels, over several draws. `dense`: of planted scenes with several creatures how many there are, how far the nearest
-    is, each patch's depth and kind, by ridge from tokens, beside what `ceiling` reads from pixels. Fitted on the training
+    is, each patch's depth and kind, by ridge from tokens, beside what `ceiling` reads from pixels. `fine-tune`: the
+    last blocks and a linear head, trained from the images. `geometry`: effective rank of tokens, how their cosine falls
+    with distance on the grid, CKA with another encoder. Fitted on the training
     split, measured on the held-out one. An option that a reader does not take is refused.
     """
 
@@ -64,6 +69,12 @@ class Read(Training):
         None,
         made_by=("extract",),
     )
+    beside: Artefact | None = option(
+        "another encoder's embeddings of the same images, whose likeness `geometry` measures",
+        None,
+        made_by=("extract",),
+    )
+    blocks: int = option("last blocks of the encoder that `fine-tune` trains", 1, least=1, most=1000)
     k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
     draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
     train_limit: int = option(
@@ -117,10 +128,29 @@ class Read(Training):
                 f"{train} training and {held} held-out images are too few to probe; ingest at least {LEAST[0]} and "
                 f"{LEAST[1]} (--val-share holds some out)"
             )
+        self.check_others()
         if not fits(self.reader, images):
             raise UserError(
                 f"reader {self.reader} needs {NEEDS[self.reader].images}, and ingest {images.short} has none; leave it out"
             )
+
+    def check_others(self) -> None:
+        """Raises UserError where other embeddings are not of the same encoder, or not of the same images."""
+        embeddings = Embeddings(self.embeddings)
+        if self.train_on is not None:
+            other = Embeddings(self.train_on)
+            ours, theirs = (
+                {k: v for k, v in a.spec.items() if k != "images"} for a in (self.embeddings, self.train_on)
+            )
+            if ours != theirs or (embeddings.grid, embeddings.width) != (other.grid, other.width):
+                raise UserError(f"--train-on: {self.train_on.short} was made by another encoder; give one of the same")
+            if len(embeddings.images.shared_classes(other.images)) < 2:
+                raise UserError(
+                    f"--train-on: {self.train_on.short} shares fewer than two classes with {self.embeddings.short}; classes "
+                    "are matched by name"
+                )
+        if self.beside is not None and Embeddings(self.beside).images != embeddings.images:
+            raise UserError(f"--beside: {self.beside.short} is of other images; give embeddings of the same ones")
 
     def work(self) -> float:
         """Images to read, and those of each step."""
@@ -226,6 +256,23 @@ def _low_shot(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
     return read_low_shot(data, stage.draws, stage.seed) | {"protocol": {"draws": stage.draws}}
 
 
+def _fine_tune(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.trained import image_batches, judge_images, tuning
+    from embprobe.training.engine import warmup_cosine
+
+    task = tuning(data, stage.blocks, stage.rate, stage.seed)
+    batches, rate = image_batches(data, stage.batch, stage.seed), warmup_cosine(max(1, stage.steps // 10), stage.steps)
+    stage.train(lambda: task, batches, rate, out, label="fine-tuning", milestones=False)
+    words = f"{stage.blocks} of the last blocks, {stage.training_words(data)}, images as they are"
+    return {"fine_tune": judge_images(data, task), "protocol": {"fine-tune": words}}
+
+
+def _geometry(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.geometry import read_geometry
+
+    return read_geometry(data, None if stage.beside is None else Embeddings(stage.beside))
+
+
 def _dense(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
     from embprobe.evaluation.dense import read_dense
 
@@ -240,5 +287,7 @@ READ: "dict[Reader, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
     "factors": _factors,
     "attentive": _attentive,
     "low-shot": _low_shot,
+    "fine-tune": _fine_tune,
     "dense": _dense,
+    "geometry": _geometry,
 }

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from embprobe.metrics.dense import Scene, confusions, image_figures, mean_error, patch_figures
+from embprobe.metrics.dense import Scene, confusions, image_figures, mean_of_images, patch_figures
 
 
 def test_the_overlap_is_the_mean_jaccard_index() -> None:
@@ -34,10 +34,10 @@ def test_counts_are_right_to_the_nearest_whole_number() -> None:
     assert found["nearest"].value == pytest.approx(0)
 
 
-def test_the_mean_error_has_students_interval() -> None:
+def test_the_mean_of_images_has_students_interval() -> None:
     from scipy.stats import t
 
     values = torch.tensor([0.4, 0.9, 1.4, 0.6, 0.7], dtype=torch.float64)
-    found = mean_error(values)
+    found = mean_of_images(values)
     low, high = t.interval(0.95, 4, values.mean(), values.std() / 5**0.5)
     assert (found.low, found.high) == pytest.approx((low, high))  # type: ignore[comparison-overlap]

@@ -32,7 +32,7 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
 
 @pytest.fixture(scope="module")
 def crowds(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
-    return extracted(Store(tmp_path_factory.mktemp("crowds")), objects=(1, 3))
+    return extracted(Store(tmp_path_factory.mktemp("crowds")), "pixels:4", objects=(1, 3))
 
 
 def corner_classes(store: Store, monkeypatch: pytest.MonkeyPatch) -> Artefact:
@@ -149,11 +149,11 @@ def test_encoders_of_one_grid_share_the_ceiling(
     run = Ceiling.run
     monkeypatch.setattr(Ceiling, "run", lambda self, out: (ran.append(self.grid), run(self, out)))
     random = make(
-        Extract(images=crowds.inputs["images"], encoder="random:vit-16x1-h2-p8", device="cpu"), Store(tmp_path)
+        Extract(images=crowds.inputs["images"], encoder="random:vit-16x1-h2-p4", device="cpu"), Store(tmp_path)
     )
     for embeddings in (crowds, random):
         make(Read(embeddings=embeddings, reader="dense", steps=3, device="cpu"), Store(tmp_path))
-    assert ran == [(4, 4)]
+    assert ran == [(8, 8)]
 
 
 def test_readers_say_what_the_images_lack(embeddings: Artefact, store: Store, tmp_path: Path) -> None:
@@ -163,3 +163,86 @@ def test_readers_say_what_the_images_lack(embeddings: Artefact, store: Store, tm
     flat = make(Extract(images=images, encoder="pixels:8", device="cpu"), store)
     with pytest.raises(UserError, match="reader attentive needs classes"):
         make(Read(embeddings=flat, reader="attentive"), store)
+
+
+# ---- geometry, fine-tuning, transfer
+
+
+def test_geometry_tells_rank_decay_and_likeness(embeddings: Artefact, tmp_path: Path) -> None:
+    store, images = Store(embeddings.root), embeddings.inputs["images"]
+    other = make(Extract(images=images, encoder="pixels:4", device="cpu"), store)
+    itself = make(Read(embeddings=embeddings, reader="geometry", beside=embeddings, device="cpu"), store)
+    beside = make(Read(embeddings=embeddings, reader="geometry", beside=other, device="cpu"), store)
+    assert itself.metrics["cka"] == pytest.approx(1) and 0.1 < beside.metrics["cka"] < 1
+    assert 1 < beside.metrics["effective_rank"] < 192 and -1 < beside.metrics["similarity_decay"] < 0
+    alone = make(Read(embeddings=embeddings, reader="geometry", device="cpu"), store)
+    assert set(alone.metrics) == {"effective_rank", "similarity_decay"}
+    elsewhere = extracted(Store(tmp_path), count=40)
+    with pytest.raises(UserError, match=r"--beside: .* is of other images"):
+        make(Read(embeddings=embeddings, reader="geometry", beside=elsewhere, device="cpu"), store)
+
+
+def test_fine_tuning_trains_the_last_blocks_alone_and_continues(
+    embeddings: Artefact, killed: Callable[..., Artefact], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    images = embeddings.inputs["images"]
+    vit = make(Extract(images=images, encoder="random:vit-16x3-h2-p8", device="cpu"), Store(embeddings.root))
+    stage = Read(embeddings=vit, reader="fine-tune", blocks=2, **TRAINED)
+    whole = make(stage, Store(tmp_path / "whole"))
+    part = killed(stage, Store(tmp_path / "part"), 12)
+    assert outputs(part) == outputs(whole) and part.metrics == whole.metrics
+    kept = load_file(whole.weights())
+    assert {name.split(".")[0] for name in kept} == {"0", "1", "2", "3"} and kept["3.weight"].shape == (6, 16)
+    with pytest.raises(UserError, match="--blocks is 9; the encoder has 3"):
+        make(Read(embeddings=vit, reader="fine-tune", blocks=9, **TRAINED), Store(tmp_path / "whole"))
+    with pytest.raises(UserError, match="fine-tune needs the last layer of a ViT"):
+        make(Read(embeddings=embeddings, reader="fine-tune", **TRAINED), Store(tmp_path / "whole"))
+
+
+def test_a_frozen_encoder_stays_what_it_was_and_its_last_blocks_learn(embeddings: Artefact) -> None:
+    import torch
+
+    from embprobe.encoders.load import load_encoder
+    from embprobe.encoders.tuning import Tuning
+
+    encoder = load_encoder("random:vit-16x3-h2-p8", image_size=(16, 16))
+    before = {k: v.clone() for k, v in encoder.network.state_dict().items()}
+    task = Tuning(encoder, 1, 3, 0.1)
+    (optimiser,) = task.optimisers().values()
+    ((_, loss),) = task.losses(
+        {"images": torch.randint(0, 255, (6, 16, 16, 3)).byte(), "label": torch.arange(6) % 3}, 0
+    )
+    loss.backward()
+    optimiser.step()
+    moved = {k.removeprefix("vit.") for k, v in encoder.network.state_dict().items() if not v.equal(before[k])}
+    assert moved and all(name.startswith(("blocks.2.", "norm.")) for name in moved)
+
+
+def test_a_probe_fitted_elsewhere_reads_the_classes_that_both_have(embeddings: Artefact, tmp_path: Path) -> None:
+    from embprobe.stages.probe import Probe
+    from embprobe.study import Study
+    from embprobe.study.readings import reader_rows
+
+    store = Store(embeddings.root)
+    same = make(
+        Extract(images=make(Ingest(source="planted", count=100, size=32, seed=5), store), encoder="pixels:8"), store
+    )
+    probe = make(Probe(embeddings=embeddings, train_on=same, device="cpu"), store)
+    found = probe.read_json("probe.json")
+    assert set(found) == {"linear", "knn", "protocol"}
+    assert (found["protocol"]["train"], found["protocol"]["held_out"]) == (90, 30)
+    own = make(Probe(embeddings=embeddings, readers=("linear",), device="cpu"), store).read_json("probe.json")
+    assert found["linear"] != own["linear"]
+    rows = reader_rows(Study((probe,), {same.inputs["images"].fingerprint: "others"}))
+    assert [row.how for row in rows] == ["fitted on others"]
+    coarse = make(Extract(images=same.inputs["images"], encoder="pixels:16", device="cpu"), store)
+    with pytest.raises(UserError, match=r"--train-on: .* was made by another encoder"):
+        make(Probe(embeddings=embeddings, train_on=coarse, device="cpu"), store)
+    folder = tiny.class_folder(tmp_path / "cats", ["cat", "fish"], 30)
+    cats = make(
+        Extract(images=make(Ingest(source=str(folder), size=32), store), encoder="pixels:8", device="cpu"), store
+    )
+    with pytest.raises(UserError, match="shares fewer than two classes"):
+        make(Probe(embeddings=embeddings, train_on=cats, device="cpu"), store)
