@@ -27,9 +27,8 @@ class Tuning(Task):
         every: nn.ModuleList = tokens.vit.blocks  # type: ignore[assignment]
         if blocks > len(every):
             raise UserError(f"--blocks is {blocks}; the encoder has {len(every)}")
-        norms = [
-            norm for name in ("norm", "fc_norm") if isinstance(norm := getattr(tokens.vit, name, None), nn.LayerNorm)
-        ]
+        after = (getattr(tokens.vit, name, None) for name in ("norm", "fc_norm"))
+        norms = [norm for norm in after if norm is not None and list(norm.parameters())]
         self.network = nn.ModuleList([*every[len(every) - blocks :], *norms, nn.Linear(encoder.width, classes)])
         self.network.requires_grad_(True)
         self.encoders, self.rate = (encoder,), rate  # in a tuple, so that what is frozen is in no checkpoint

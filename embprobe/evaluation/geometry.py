@@ -5,7 +5,7 @@ import torch
 from embprobe import console
 from embprobe.evaluation.readers import ProbeRows, mean_token
 from embprobe.metrics.dense import mean_of_images
-from embprobe.metrics.geometry import distances, linear_alignment, of_groups, similarity_decay, spectral_rank
+from embprobe.metrics.geometry import token_distances, linear_alignment, of_groups, similarity_decay, spectral_rank
 from embprobe.metrics.intervals import GROUPS, group_of
 from embprobe.metrics.probes import Normal
 from embprobe.store import Json
@@ -20,7 +20,7 @@ def read_geometry(data: ProbeRows, beside: Embeddings | None) -> dict[str, Json]
     wide = embeddings.width + (beside.width if beside else 0)
     ranks = [Normal(embeddings.width, 0, device) for _ in range(groups)]
     pairs = [Normal(wide, 0, device) for _ in range(groups)] if beside else []
-    decay, far = torch.empty(len(data.held), dtype=torch.float64), distances(embeddings.grid).to(device)
+    decay, far = torch.empty(len(data.held), dtype=torch.float64), token_distances(embeddings.grid).to(device)
     with console.progress("measuring", total=len(data.held), unit="img") as bar:
         for places, tokens in data.measured():
             at = torch.from_numpy(places)

@@ -28,7 +28,7 @@ def linear_alignment(gram: Tensor, first: int) -> Tensor:
     return alike
 
 
-def distances(grid: tuple[int, ...]) -> Tensor:
+def token_distances(grid: tuple[int, ...]) -> Tensor:
     """Euclidean distance between the places of all tokens, in reading order: (L,L)."""
     axes = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
     places = torch.stack([axis.flatten() for axis in axes], 1)

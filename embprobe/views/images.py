@@ -132,9 +132,9 @@ class Images(View):
         return self.artefact.array("factors").read(), self.artefact.read_json("factors.json", list)
 
     @cached_property
-    def scenes(self) -> "Scenes | None":
+    def scenes(self) -> "SceneMaps | None":
         """What planted scenes of several creatures show; None for other images."""
-        return Scenes(self.artefact) if self.artefact.has("segmentation") else None
+        return SceneMaps(self.artefact) if self.artefact.has("segmentation") else None
 
     def count(self, split: str) -> int:
         """How many images a split holds, from the manifest."""
@@ -154,7 +154,7 @@ class Images(View):
         return np.sort(train[np.array(order[:limit])])
 
 
-class Scenes:
+class SceneMaps:
     """Planted scenes of several creatures: `depth` f16 (N,H,W), `segmentation` u8 (N,H,W), and what is in them."""
 
     def __init__(self, artefact: Artefact) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from embprobe.metrics.geometry import distances, linear_alignment, of_groups, similarity_decay, spectral_rank
+from embprobe.metrics.geometry import token_distances, linear_alignment, of_groups, similarity_decay, spectral_rank
 from embprobe.metrics.probes import Normal
 
 
@@ -42,11 +42,11 @@ def test_groups_together_are_the_whole_and_their_interval_covers_it() -> None:
 
 
 def test_similarity_falls_with_distance_where_near_tokens_are_alike() -> None:
-    far = distances((4, 5))
+    far = token_distances((4, 5))
     assert far[0, 6] == pytest.approx(2**0.5) and far.shape == (20, 20)
     angle = torch.arange(7.0) * 0.2
     smooth = torch.stack([angle.cos(), angle.sin()], 1)[None]
-    line = distances((7,))
+    line = token_distances((7,))
     found = float(similarity_decay(smooth, line)[0])
     one, other = torch.triu_indices(7, 7, 1)
     wanted = torch.corrcoef(torch.stack([(0.2 * line[one, other]).cos(), line[one, other]]))[0, 1]
