@@ -5,7 +5,7 @@ import torch
 from embprobe import console
 from embprobe.evaluation.readers import ProbeRows, mean_token
 from embprobe.metrics.dense import mean_of_images
-from embprobe.metrics.geometry import token_distances, linear_alignment, of_groups, similarity_decay, spectral_rank
+from embprobe.metrics.geometry import linear_alignment, of_groups, similarity_decay, spectral_rank, token_distances
 from embprobe.metrics.intervals import GROUPS, group_of
 from embprobe.metrics.probes import Normal
 from embprobe.store import Json

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from embprobe.metrics.geometry import token_distances, linear_alignment, of_groups, similarity_decay, spectral_rank
+from embprobe.metrics.geometry import linear_alignment, of_groups, similarity_decay, spectral_rank, token_distances
 from embprobe.metrics.probes import Normal
 
 
