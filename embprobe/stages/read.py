@@ -42,7 +42,7 @@ NEEDS: dict[Reader, Needs] = {
     "attentive": Needs(("train_on", *TRAINED), "classes"),
     "low-shot": Needs(("draws", "train_on"), "classes"),
     "fine-tune": Needs(("blocks", *TRAINED), "classes"),
-    "dense": Needs(("steps",), images="scenes of several creatures"),
+    "dense": Needs(("steps", "ceiling"), images="scenes of several creatures"),
     "geometry": Needs(("beside",)),
 }
 OWN = {option for needs in NEEDS.values() for option in needs.options}
