@@ -89,7 +89,8 @@ def test_asked_again_costs_nothing(crowds: Artefact, monkeypatch: pytest.MonkeyP
 def test_training_options_have_defaults_and_count_where_something_trains(embeddings: Artefact) -> None:
     attentive = Read(embeddings=embeddings, reader="attentive")
     assert (attentive.steps, attentive.batch) == (2000, 64) and attentive.spec()["rate"] == 1e-3
-    assert not {"steps", "batch", "rate", "precision", "ceiling", "beside", "draws"} & set(Read(embeddings=embeddings, reader="pixels").spec())
+    others = {"steps", "batch", "rate", "precision", "ceiling", "beside", "draws"}
+    assert not others & set(Read(embeddings=embeddings, reader="pixels").spec())
     with pytest.raises(UserError, match="--steps has no meaning for reader knn"):
         Read(embeddings=embeddings, reader="knn", steps=5)
 
