@@ -55,11 +55,11 @@ def test_repair_redoes_that_chunk_alone(images: Artefact, shell: Shell) -> None:
 
 
 def test_repair_says_when_the_new_bytes_differ(images: Artefact, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from embprobe.data import planted
+    from embprobe.data import crowds
 
     flip(images.path / "data.zarr/images/c/2/0/0/0")
-    real = planted.scenes
-    monkeypatch.setattr(planted, "scenes", lambda seed, *rest: real(seed + 1, *rest))
+    real = crowds.scenes
+    monkeypatch.setattr(crowds, "scenes", lambda seed, *rest: real(seed + 1, *rest))
     done = shell("verify", images.short, "--repair", "--store", images.root)
     assert done.code == 0 and "rows 16 to 19) differs from the first" in done.err
 

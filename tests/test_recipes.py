@@ -162,7 +162,7 @@ def test_a_recipe_names_every_step_of_the_flow_between_them() -> None:
     from embprobe.stages import STAGES
 
     named = "\n".join(p.read_text() for p in RECIPES)
-    assert [s for s in STAGES if f"- {s}:" not in named and s not in ("features", "measure")] == []
+    assert [s for s in STAGES if f"- {s}:" not in named and s not in ("features", "measure", "read", "ceiling")] == []
 
 
 # ---- real images, where they are

@@ -120,16 +120,22 @@ def draw_factors(rng: np.random.Generator, vary: Names = ()) -> Floats:
 def render(factors: Floats, phases: Floats, size: int) -> Floats:
     """A scene without its noise, f32 (size,size,3) in [0, 1]."""
     value = dict(zip((factor.name for factor in FACTORS), (float(f) for f in factors), strict=True))
+    x, y, light, image = backdrop(value, phases, size)
+    body = list(CREATURES.values())[int(value["creature"])]
+    along, across = placed(value, x, y)
+    paint(image, body, along, across, value, light)
+    return np.clip(image, 0, 1, out=image)
+
+
+def backdrop(value: dict[str, float], phases: Floats, size: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Every pixel's x and y, the light's direction (2,), and the lit ground f32 (size,size,3)."""
     grid = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / size
     x: Floats = np.broadcast_to(grid, (size, size)).astype(np.float32)
     y = x.T.copy()
     light = np.array([np.cos(TURN * value["light"]), np.sin(TURN * value["light"])], dtype=np.float32)
     image = ground(TEXTURES[int(value["texture"])], value["frequency"], value["ground_hue"], phases, x, y)
     image *= (1 + 0.22 * ((x - 0.5) * light[0] + (y - 0.5) * light[1]))[..., None]
-    body = list(CREATURES.values())[int(value["creature"])]
-    along, across = placed(value, x, y)
-    paint(image, body, along, across, value, light)
-    return np.clip(image, 0, 1, out=image)
+    return x, y, light, image
 
 
 def placed(value: dict[str, float], x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -139,8 +145,8 @@ def placed(value: dict[str, float], x: Floats, y: Floats) -> tuple[Floats, Float
     return (dx * cos + dy * sin).astype(np.float32), (dy * cos - dx * sin).astype(np.float32)
 
 
-def paint(image: Floats, body: Body, along: Floats, across: Floats, value: dict[str, float], light: Floats) -> None:
-    """Draws a creature with its shadow, rounded shading and outline over an image, in place."""
+def paint(image: Floats, body: Body, along: Floats, across: Floats, value: dict[str, float], light: Floats) -> Floats:
+    """Draws a creature with its shadow, rounded shading and outline over an image, in place; its signed distance."""
     size = image.shape[0]
     pixel = 1 / (size * value["size"])
     outline = distance(body.shape, along, across)
@@ -156,6 +162,7 @@ def paint(image: Floats, body: Body, along: Floats, across: Floats, value: dict[
     over(image, colour, coverage(outline, pixel))
     over(image, np.ones(3, np.float32), coverage(distance(body.eyes, along, across), pixel))
     over(image, np.full(3, 0.08, np.float32), coverage(distance(body.pupils, along, across), pixel))
+    return outline
 
 
 def distance(parts: Floats, along: Floats, across: Floats) -> Floats:

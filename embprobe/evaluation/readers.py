@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -32,61 +33,111 @@ GRID_ROWS = 4000  # training images of the full-grid probe at most: it solves on
 class ProbeRows:
     """Which images are fitted on and which are measured, and where their tokens are."""
 
-    embeddings: Embeddings
+    embeddings: Embeddings  # measured on
+    fitted: Embeddings  # fitted on: the same, or those of another data set
     train: np.ndarray  # in a seeded order
     fold: np.ndarray  # aligned with train: which of the folds an image is in
     held: np.ndarray
     device: str
 
     @staticmethod
-    def of(embeddings: Embeddings, limit: int, seed: int, device: str, held_out: str) -> "ProbeRows":
-        """The rows of the training and of the held-out split, each at most `limit`, by a seeded choice."""
-        rng, images = np.random.default_rng([seed, 0x9B0E]), embeddings.images
-        train = rng.permutation(images.train)[:limit]
-        held = np.sort(rng.permutation(images.of_split(held_out))[:limit])
-        return ProbeRows(embeddings, train, np.arange(len(train)) % FOLDS, held, device)
+    def of(
+        embeddings: Embeddings, limit: int, seed: int, device: str, held_out: str, fitted: Embeddings | None = None
+    ) -> "ProbeRows":
+        """The rows of the training and of the held-out split, each at most `limit`, by a seeded choice.
 
-    def batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Places in `rows`, and their tokens (b,*grid,D) f32 on the device; read in the order of the file."""
-        array = self.embeddings.array
+        Of two data sets those of classes that both have.
+        """
+        images, fitted = embeddings.images, fitted or embeddings
+        train, held = fitted.images.train, images.of_split(held_out)
+        if fitted != embeddings:
+            shared = images.shared_classes(fitted.images)
+            train, held = train[fitted.images.ids_of(shared)[train] >= 0], held[images.ids_of(shared)[held] >= 0]
+        train, held = chosen_rows(train, held, limit, seed)
+        return ProbeRows(embeddings, fitted, train, np.arange(len(train)) % FOLDS, held, device)
+
+    def training(self, limit: int | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Places in `train`, of its first `limit`, and their tokens (b,*grid,D) f32 on the device."""
+        return self._batches(self.fitted, self.train[:limit])
+
+    def measured(self) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Places in `held`, and their tokens (b,*grid,D) f32 on the device."""
+        return self._batches(self.embeddings, self.held)
+
+    def _batches(self, embeddings: Embeddings, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """In the order of the file."""
+        array = embeddings.array
         each = max(1, ROW_BYTES // (4 * math.prod(array.shape[1:])))
         for places in blocks(np.argsort(rows, kind="stable"), each):
             signals.check()
             yield places, torch.from_numpy(array.floats(rows[places])).to(self.device)
 
+    @cached_property
+    def classes(self) -> list[str]:
+        """The classes that are told apart."""
+        return self.embeddings.images.shared_classes(self.fitted.images)
+
+    @cached_property
+    def labels(self) -> tuple[Tensor, Tensor]:
+        """Class ids, places in `classes`, of the training and of the held-out images, on the device."""
+        parts = (self.fitted, self.train), (self.embeddings, self.held)
+        known, true = (torch.from_numpy(e.images.ids_of(self.classes)[rows]).to(self.device) for e, rows in parts)
+        return known, true
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of always answering one class."""
+        true = self.labels[1]
+        return float(torch.bincount(true, minlength=len(self.classes)).max() / len(true))
+
+
+def chosen_rows(train: np.ndarray, held: np.ndarray, limit: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `limit` rows of each: of those to fit on in a seeded order, of those to measure on rising."""
+    rng = np.random.default_rng([seed, 0x9B0E])
+    train = rng.permutation(train)[:limit]
+    return train, np.sort(rng.permutation(held)[:limit])
+
 
 # ---- pixels
 
 
-def pixels_and_means(data: ProbeRows) -> tuple[dict[str, Json], tuple[Tensor, Tensor]]:
-    """Pixel R² on the held-out images, and the mean tokens of both sets, standardised: (train,D), (held,D)."""
+def read_pixels(data: ProbeRows) -> dict[str, Json]:
+    """Pixel R² on the held-out images."""
     embeddings = data.embeddings
     targets, scale = Patches(embeddings), TokenScale(embeddings, data.device)
-    width, wide = embeddings.width, targets.wide
-    sums = [Normal(width, wide, data.device) for _ in range(FOLDS)]
-    means = [torch.empty(len(rows), width, device=data.device) for rows in (data.train, data.held)]
-    total = len(data.train) + len(data.held)
-    with console.progress("probing", total=total, unit="img") as bar:
-        for places, tokens in data.batches(data.train):
+    sums = [Normal(embeddings.width, targets.wide, data.device) for _ in range(FOLDS)]
+    with console.progress("probing", total=len(data.train) + len(data.held), unit="img") as bar:
+        for places, tokens in data.training():
             x, y = scale(tokens), targets(data.train[places]).to(data.device)
-            means[0][torch.from_numpy(places)] = mean_token(x)
             fold = torch.from_numpy(data.fold[places]).to(data.device)
             for number, part in enumerate(sums):
                 add(part, x[fold == number], y[fold == number])
             bar.advance(len(places))
         weight, bias, strength = tuned_ridge(sums)
         error, square = torch.zeros(2, len(data.held), dtype=torch.float64)
-        sums_NT = torch.zeros(len(data.held), wide, dtype=torch.float64)
-        for places, tokens in data.batches(data.held):
+        sums_NT = torch.zeros(len(data.held), targets.wide, dtype=torch.float64)
+        for places, tokens in data.measured():
             x, y = scale(tokens), targets(data.held[places]).to(data.device).double()
             at = torch.from_numpy(places)
-            means[1][at] = mean_token(x)
             error[at] = (y - x.flatten(1, -2).double() @ weight - bias).square().sum((1, 2)).cpu()
             square[at], sums_NT[at] = y.square().sum((1, 2)).cpu(), y.sum(1).cpu()
             bar.advance(len(places))
-    centre, std = means[0].mean(0), means[0].std(0).clamp_min(1e-6)
     estimate = explained(error, square, sums_NT, math.prod(embeddings.grid))
-    return estimate.json() | {"ridge": strength}, ((means[0] - centre) / std, (means[1] - centre) / std)
+    return {"pixel_r2": estimate.json() | {"ridge": strength}}
+
+
+def mean_tokens(data: ProbeRows) -> tuple[Tensor, Tensor]:
+    """The mean tokens of both sets, standardised by the training images: (train,D), (held,D)."""
+    scale = TokenScale(data.fitted, data.device)
+    sets = (data.train, data.training()), (data.held, data.measured())
+    means = [torch.empty(len(rows), data.embeddings.width, device=data.device) for rows, _ in sets]
+    with console.progress("reading", total=len(data.train) + len(data.held), unit="img") as bar:
+        for into, (_, batches) in zip(means, sets, strict=True):
+            for places, tokens in batches:
+                into[torch.from_numpy(places)] = mean_token(scale(tokens))
+                bar.advance(len(places))
+    centre, std = means[0].mean(0), means[0].std(0).clamp_min(1e-6)
+    return (means[0] - centre) / std, (means[1] - centre) / std
 
 
 def add(sums: Normal, tokens: Tensor, patches_BLP: Tensor) -> None:
@@ -131,38 +182,39 @@ class Patches:
 # ---- classes
 
 
-def read_classes(
-    data: ProbeRows, pooled: tuple[Tensor, Tensor], labels: np.ndarray, count: int, k: int
-) -> dict[str, Json]:
-    """Accuracy of a linear probe and of k nearest neighbours on mean tokens."""
-    known, true = (torch.from_numpy(labels[rows]).long().to(data.device) for rows in (data.train, data.held))
-    chance = float(torch.bincount(true, minlength=count).max() / len(true))
-    probe, l2 = linear_probe(pooled[0], known, count, torch.from_numpy(data.fold == 0).to(data.device))
-    near = nearest_votes(pooled[0], known, pooled[1], k, count)
-    return {
-        "linear": accuracy(probe(pooled[1]) == true, chance).json() | {"l2": l2},
-        "knn": accuracy(near == true, chance).json() | {"k": k},
-    }
+def read_linear(data: ProbeRows) -> dict[str, Json]:
+    """Accuracy of a linear probe on mean tokens."""
+    train, held = mean_tokens(data)
+    known, true = data.labels
+    tune = torch.from_numpy(data.fold == 0).to(data.device)
+    probe, l2 = linear_probe(train, known, len(data.classes), [tune])
+    return {"linear": accuracy(probe(held) == true, data.chance).json() | {"l2": l2}}
+
+
+def read_neighbours(data: ProbeRows, k: int) -> dict[str, Json]:
+    """Accuracy of k nearest neighbours on mean tokens."""
+    train, held = mean_tokens(data)
+    known, true = data.labels
+    near = nearest_votes(train, known, held, k, len(data.classes))
+    return {"knn": accuracy(near == true, data.chance).json() | {"k": k}}
 
 
 # ---- planted factors
 
 
-def read_factors(
-    data: ProbeRows, pooled: tuple[Tensor, Tensor], values: np.ndarray, facts: list[Json]
-) -> dict[str, Json]:
+def read_factors(data: ProbeRows, values: np.ndarray, facts: list[Json]) -> dict[str, Json]:
     """What ridge regression reads of every planted factor, from the mean token and from the full grid."""
-    train = data.train[:GRID_ROWS]
+    train, pooled = data.train[:GRID_ROWS], mean_tokens(data)
     known, groups = columns(values[train], facts)
     true, _ = columns(values[data.held], facts)
     x, query = pooled[0][: len(train)].double().cpu(), pooled[1].double().cpu()
-    grams = {"pooled": (x @ x.T, query @ x.T), "grid": grid_grams(data, train)}
+    grams = {"pooled": (x @ x.T, query @ x.T), "grid": grid_grams(data)}
     results: dict[str, Json] = {fact["name"]: {"kind": fact["kind"]} for fact in facts}
     for where, (gram, cross) in grams.items():
         read = predictions(gram, cross, known, groups)
         for fact, group in zip(facts, groups, strict=True):
             results[fact["name"]][where] = factor_estimate(fact["kind"], read[:, group], true[:, group]).json()
-    return results
+    return {"factors": results}
 
 
 def predictions(gram: Tensor, cross: Tensor, known: Tensor, groups: list[slice]) -> Tensor:
@@ -194,16 +246,20 @@ def factor_estimate(kind: str, read_MT: Tensor, true_MT: Tensor) -> Estimate:
     return explained((read_MT - true_MT).square().sum(1), true_MT.square().sum(1), true_MT)
 
 
-def grid_grams(data: ProbeRows, train: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Inner products of whole grids, less the training mean: (n,n) and (held,n) f64; grids are read block by block."""
-    mean = sum(tokens.double().sum(0) for _, tokens in data.batches(train)) / len(train)
-    gram = torch.empty(len(train), len(train), dtype=torch.float64)
-    cross = torch.empty(len(data.held), len(train), dtype=torch.float64)
-    for places, tokens in data.batches(train):
+def grid_grams(data: ProbeRows) -> tuple[Tensor, Tensor]:
+    """Inner products of whole grids of at most GRID_ROWS training images, less their mean: (n,n) and (held,n) f64.
+
+    Grids are read block by block.
+    """
+    count = min(len(data.train), GRID_ROWS)
+    mean = sum(tokens.double().sum(0) for _, tokens in data.training(GRID_ROWS)) / count
+    gram = torch.empty(count, count, dtype=torch.float64)
+    cross = torch.empty(len(data.held), count, dtype=torch.float64)
+    for places, tokens in data.training(GRID_ROWS):
         known = (tokens.double() - mean).flatten(1)
         at = torch.from_numpy(places)
-        for into, rows in ((gram, train), (cross, data.held)):
-            for others, more in data.batches(rows):
+        for into, batches in ((gram, data.training(GRID_ROWS)), (cross, data.measured())):
+            for others, more in batches:
                 block = (more.double() - mean).flatten(1) @ known.T
                 into[torch.from_numpy(others)[:, None], at] = block.cpu()
     return gram, cross

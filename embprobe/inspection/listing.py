@@ -12,7 +12,12 @@ from embprobe.running.naming import Naming, lineage_of
 from embprobe.stages import STAGES
 from embprobe.store import Artefact, Store
 
-PARTS = ("features", "measure")  # which other stages ask for by themselves; listed when they are asked for
+PARTS = (
+    "features",
+    "measure",
+    "read",
+    "ceiling",
+)  # which other stages ask for by themselves; listed when they are asked for
 HEADERS = ("stage", "artefact", "name", "from", "what", "finished", "took", "size")
 WRAPPING = ("name", "from", "what")
 
@@ -44,7 +49,7 @@ def show_list(store: Store, stages: Sequence[str], of: Sequence[str], *, tree: b
     hidden = Counter(a.stage for a in chosen if a not in set(shown))
     if hidden and not stages:
         counts = " and ".join(f"{count} {stage}" for stage, count in sorted(hidden.items()))
-        console.say(f"and {counts}, which evaluations were made from (--all lists them)")
+        console.say(f"and {counts}, which evaluations and probes were made from (--all lists them)")
 
 
 def _as_json(store: Store, artefacts: Sequence[Artefact]) -> list[dict[str, object]]:

@@ -8,8 +8,8 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.intervals import GROUPS, centred, jackknife, wilson
+from embprobe.metrics.estimate import Estimate, Spread
+from embprobe.metrics.intervals import GROUPS, centred, jackknife, share_interval, welch, wilson
 
 L2 = tuple(10.0**e for e in range(-2, -7, -1))  # strengths of the linear probe, strong to weak
 RANGE = (-12, 4)  # strengths of ridge tried first, half decades, as a share of the mean variance of a feature
@@ -21,6 +21,22 @@ def accuracy(right_N: Tensor, chance: float) -> Estimate:
     """Share of right answers with Wilson's 95 % interval, and what always answering one class would score."""
     low, high = wilson(int(right_N.sum()), len(right_N))
     return Estimate(float(right_N.double().mean()), low, high, facts={"chance": chance})
+
+
+def mean_accuracy(right_RN: Tensor, chance: float) -> Estimate:
+    """Share of right answers of N images, averaged over R ≥ 2 draws of what was fitted on.
+
+    The 95 % interval is over images and over draws: Wilson's at the number of images that would vary as much as both
+    together; each of the two alone stands among the facts, that over draws by Student's t.
+    """
+    (draws, count), value = right_RN.shape, float(right_RN.double().mean())
+    by_draw, by_image = right_RN.double().mean(1), right_RN.double().mean(0)
+    images, chosen = (float(by_image.var()) / count, count - 1.0), (float(by_draw.var()) / draws, draws - 1.0)
+    low, high = share_interval(value, count, Spread(*welch([images, chosen])))
+    facts = {"chance": chance, "by_draw": by_draw.tolist()}
+    facts |= {"over_images": list(share_interval(value, count, Spread(*images)))}
+    facts |= {"over_draws": list(centred(value, math.sqrt(chosen[0]), draws))}
+    return Estimate(value, low, high, facts=facts)
 
 
 def explained(error_N: Tensor, square_N: Tensor, total_NT: Tensor, each: int = 1) -> Estimate:
@@ -76,16 +92,19 @@ def logistic(x_ND: Tensor, label_N: Tensor, classes: int, l2: float, start: Line
     return Linear(weight.detach(), bias.detach())
 
 
-def linear_probe(x_ND: Tensor, label_N: Tensor, classes: int, tune_N: Tensor) -> tuple[Linear, float]:
-    """Logistic regression whose strength is chosen on the rows `tune_N`, then fitted on all; also the strength."""
-    best: tuple[float, float, Linear | None] = (-1.0, L2[0], None)
-    fitted = None
-    for l2 in L2:
-        fitted = logistic(x_ND[~tune_N], label_N[~tune_N], classes, l2, fitted)
-        score = float((fitted(x_ND[tune_N]) == label_N[tune_N]).double().mean())
-        if score > best[0]:
-            best = (score, l2, fitted)
-    return logistic(x_ND, label_N, classes, best[1], best[2]), best[1]
+def linear_probe(x_ND: Tensor, label_N: Tensor, classes: int, tunes_N: Sequence[Tensor]) -> tuple[Linear, float]:
+    """Logistic regression whose strength is chosen on left-out rows, then fitted on all; also the strength.
+
+    `tunes_N`: the rows left out, one set or several in turn; without any the middle strength is taken.
+    """
+    scores, last = dict.fromkeys(L2, 0.0), dict[float, Linear]()
+    for tune_N in tunes_N:
+        fitted = None
+        for l2 in L2:
+            fitted = last[l2] = logistic(x_ND[~tune_N], label_N[~tune_N], classes, l2, fitted)
+            scores[l2] += float((fitted(x_ND[tune_N]) == label_N[tune_N]).double().sum())
+    l2 = max(L2, key=scores.__getitem__) if tunes_N else L2[len(L2) // 2]
+    return logistic(x_ND, label_N, classes, l2, last.get(l2)), l2
 
 
 def nearest_votes(x_ND: Tensor, label_N: Tensor, query_MD: Tensor, k: int, classes: int) -> Tensor:
@@ -220,3 +239,16 @@ def tuned_ridge(folds: Sequence[Normal]) -> tuple[Tensor, Tensor, float]:
 
     strength = chosen(error)
     return *whole.fitted(Ridge.of(whole.centred()[0]), strength), strength
+
+
+def discriminant(sums: Normal, strength: float) -> tuple[Tensor, Tensor]:
+    """Weights (D,C) and biases (C,) of linear discriminant analysis, from sums whose targets are one column a class.
+
+    The largest x @ weights + bias is the likeliest class of Gaussians with one covariance, at the classes' own shares;
+    Fisher 1936, Hastie et al. 2009 (4.10). Classes without rows are never the largest. `strength` is added to the
+    covariance within, as a share of the mean variance.
+    """
+    means = sums.xy / sums.y.clamp_min(1)
+    within = (sums.xx - (means * sums.y) @ means.T) / sums.count
+    weight = Ridge.of(within).solve(means, strength)
+    return weight, (sums.y / sums.count).log() - 0.5 * (means * weight).sum(0)

@@ -75,6 +75,19 @@ METRICS = (
     Metric("r2", "VAE R²", 3, None, any_count=True, of_embeddings=True),
     Metric("linear", "linear", 3, True, any_count=True, of_embeddings=True, noun="linear accuracy"),
     Metric("knn", "k-NN", 3, True, any_count=True, of_embeddings=True, noun="k-NN accuracy"),
+    Metric("attentive", "attentive", 3, True, any_count=True, of_embeddings=True, noun="attentive accuracy"),
+    Metric(
+        "low_shot_1", "1 % of labels", 3, True, any_count=True, of_embeddings=True, noun="accuracy with 1 % of labels"
+    ),
+    Metric("low_shot_10", "10 % of labels", 3, True, any_count=True, of_embeddings=True, noun="accuracy with 10 %"),
+    Metric("fine_tune", "fine-tuned", 3, True, any_count=True, of_embeddings=True, noun="accuracy after fine-tuning"),
     Metric("pixel_r2", "pixel R²", 3, None, any_count=True, of_embeddings=True),
+    Metric("counting", "counting", 3, True, any_count=True, of_embeddings=True, noun="counting accuracy"),
+    Metric("nearest", "nearest R²", 3, True, any_count=True, of_embeddings=True, noun="R² of the nearest depth"),
+    Metric("depth", "depth R²", 3, True, any_count=True, of_embeddings=True, noun="R² of each patch's depth"),
+    Metric("segments", "segments IoU", 3, True, any_count=True, of_embeddings=True, noun="IoU of segments"),
+    Metric("effective_rank", "effective rank", 1, None, least=1, any_count=True, of_embeddings=True),
+    Metric("similarity_decay", "similarity decay", 3, None, any_count=True, of_embeddings=True),
+    Metric("cka", "CKA", 3, None, any_count=True, of_embeddings=True, least=0, most=1),
 )
 METRIC = {metric.key: metric for metric in METRICS}

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from embprobe.metrics.geometry import spectral_rank
+
 
 def time_features(time_B: Tensor, width: int) -> Tensor:
     """Cosines, then sines (B, width) of times in [0, 1000], f32 (Vaswani et al. 2017)."""
@@ -59,9 +61,7 @@ def decay_groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[
 def effective_rank(x_ND: Tensor) -> Tensor:
     """exp of the entropy of the normalised singular values of centred features (Roy & Vetterli 2007)."""
     centred = x_ND.double() - x_ND.double().mean(0)
-    values = torch.linalg.eigvalsh(centred.mT @ centred).clamp_min(0).sqrt()
-    share = values / values.sum().clamp_min(1e-12)
-    return torch.exp(-(share * share.clamp_min(1e-12).log()).sum())
+    return spectral_rank(centred.mT @ centred)
 
 
 @torch.no_grad()

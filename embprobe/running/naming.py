@@ -55,7 +55,9 @@ class Naming:
 
     def parents(self, artefact: Artefact) -> list[Artefact]:
         """What it was made from, but for what that was made from already; encoders go by name in what is told."""
-        inputs = [a for k, a in artefact.inputs.items() if not k.startswith(("measured", "features"))]
+        inputs = [
+            a for k, a in artefact.inputs.items() if not k.startswith(("measured", "features", "read", "ceiling"))
+        ]
         direct = list(dict.fromkeys(inputs)) or list(dict.fromkeys(artefact.inputs.values()))
         above = {b for a in direct for b in lineage_of(a) if b != a}
         return [a for a in direct if a not in above]

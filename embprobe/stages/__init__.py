@@ -1,6 +1,7 @@
 """The stages, in the order of the flow."""
 
 from embprobe.stage import Stage
+from embprobe.stages.ceiling import Ceiling
 from embprobe.stages.classify import Classify
 from embprobe.stages.compress import Compress
 from embprobe.stages.decode import Decode
@@ -13,6 +14,7 @@ from embprobe.stages.measure import Measure
 from embprobe.stages.predict import Predict
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
+from embprobe.stages.read import Read
 from embprobe.stages.report import Report
 from embprobe.stages.sample import Sample
 
@@ -20,6 +22,7 @@ __all__ = [
     "FLOW",
     "INGEST",
     "STAGES",
+    "Ceiling",
     "Classify",
     "Compress",
     "Decode",
@@ -32,6 +35,7 @@ __all__ = [
     "Predict",
     "Pretrain",
     "Probe",
+    "Read",
     "Report",
     "Sample",
 ]
@@ -49,6 +53,8 @@ FLOW: tuple[type[Stage], ...] = (
     Sample,
     Measure,
     Evaluate,
+    Ceiling,
+    Read,
     Probe,
     Report,
 )

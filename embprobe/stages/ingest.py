@@ -14,7 +14,6 @@ from embprobe.store import Array, Artefact, Json
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
     from embprobe.data.catalogue import Catalogue
     from embprobe.data.decode import Decoded
@@ -26,6 +25,7 @@ PLANTED = "planted"
 CHUNK_BYTES = 4 << 20
 SIZES = 1 << 16  # rows of original sizes in a file, about
 BATCH = 64  # images decoded at a time
+DEEP = 3  # bytes of a pixel's depth and segmentation
 FILES_ONLY = ("label_regex", "class_names", "skip_bad", "limit")
 
 
@@ -67,8 +67,19 @@ class Ingest(Stage):
     skip_bad: bool = option("list and skip images that can't be decoded, instead of stopping", False)
     count: int = option("how many scenes (planted only)", 2000, least=1, most=1_000_000)
     vary: tuple[str, ...] = option("factors that vary from scene to scene; else all (planted only)", (), later=True)
+    objects: tuple[int, ...] = option(
+        "least and most creatures a scene, such as 1,4; more than one come with depth and segmentation (planted only)",
+        (),
+        later=True,
+        least=1,
+        most=12,
+    )
     device: str = option("taken as by every stage; decoding runs on the CPU", "auto", runtime=True)
     threads: int | None = option("decoding threads; one a core if not given", None, runtime=True, least=1, most=1024)
+
+    def resolved(self) -> dict[str, object]:
+        least_most = self.objects * 2 if len(self.objects) == 1 else self.objects
+        return {"objects": () if least_most == (1, 1) else least_most}
 
     def validate(self) -> None:
         from embprobe.data.names import label_pattern
@@ -78,10 +89,10 @@ class Ingest(Stage):
         given = [name for name in FILES_ONLY if self.planted and getattr(self, name)]
         if given:
             raise UserError(f"{dashed(given[0])} does not apply to planted scenes (--count does); leave it out")
-        if self.planted and self.vary:
-            from embprobe.data.planted import check_factors
+        if self.planted:
+            from embprobe.data.crowds import check_scenes
 
-            check_factors(self.vary)
+            check_scenes(self.vary, self.objects)
 
     @property
     def planted(self) -> bool:
@@ -134,7 +145,7 @@ class Ingest(Stage):
         from embprobe.store.hashes import fingerprint
 
         spec = super().spec()
-        for name in FILES_ONLY if self.planted else ("count", "vary"):
+        for name in FILES_ONLY if self.planted else ("count", "vary", "objects"):
             spec.pop(name, None)
         if self.planted:
             return spec | {"source": PLANTED}
@@ -166,7 +177,7 @@ class Ingest(Stage):
     def disk(self) -> int:
         """Bytes of the images."""
         height, width, channels = self.shape()
-        return int(self.work()) * height * width * channels
+        return int(self.work()) * height * width * (channels + (DEEP if self.objects else 0))
 
     def called(self) -> "Sequence[str]":
         """What the classes are called, in the order of their ids."""
@@ -182,30 +193,36 @@ class Ingest(Stage):
 
 
 def draw(stage: Ingest, out: Artefact) -> None:
-    """Writes planted scenes and their factors."""
+    """Writes planted scenes, their factors, and of several creatures how many, how far and where they are."""
     from embprobe.data.catalogue import Catalogue
+    from embprobe.data.crowds import OBJECT, planted_plan
     from embprobe.data.duplicates import Marks, list_duplicates
-    from embprobe.data.planted import FACTORS, factors_json, planted_factors, scenes, varying
+    from embprobe.data.planted import FACTORS, factors_json, varying
     from embprobe.data.split import seeded_split, split_codes
     from embprobe.data.summary import set_facts
+    from embprobe.data.writing import write_column, write_rows
 
-    factors = planted_factors(stage.seed, stage.count, stage.vary)
-    classes = FACTORS[0].values
-    ids = [int(kind) for kind in factors[:, 0]]
+    plan, classes = planted_plan(stage.seed, stage.count, stage.vary, stage.objects), FACTORS[0].values
+    ids = [int(kind) for kind in plan.factors[:, 0]]
     keys = [f"{index:07d}" for index in range(stage.count)]
     splits, rule = seeded_split(keys, [classes[kind] for kind in ids], None, stage.val_share, stage.seed)
     write_rows(out, keys, split_codes(splits), ids, classes)
     columns = varying(stage.vary)
     out.write_json("factors.json", [factors_json()[column] for column in columns])
-    write_column(out, "factors", factors[:, columns], "float32")
+    write_column(out, "factors", plan.factors[:, columns], "float32")
+    for name, (values, dtype) in plan.columns.items():
+        write_column(out, name, values, dtype)
+    if stage.objects:
+        out.write_json("objects.json", list(OBJECT))
+    images, marks = create_images(out, stage.count, stage.shape()), Marks(stage.count)
 
     def images_of(rows: range, _: None) -> "list[np.ndarray]":
-        drawn = scenes(stage.seed, rows.start, rows.stop, stage.size, stage.vary).images
-        marks.take(rows.start, drawn)
-        return [drawn]
+        drawn = plan.draw(rows.start, rows.stop, stage.size)
+        marks.take(rows.start, drawn[0])
+        return drawn
 
-    images, marks = create_images(out, stage.count, stage.shape()), Marks(stage.count)
-    fill([images], lambda rows: None, images_of, batch=BATCH, label="drawing")
+    maps = [out.create(n, images.shape[:3], dtype, chunk_rows=images.chunk_rows) for n, dtype in plan.maps.items()]
+    fill([images, *maps], lambda rows: None, images_of, batch=BATCH, label="drawing")
     list_duplicates(out, images, marks, keys, splits)
     rows = Catalogue([], splits, rule, [classes[kind] for kind in ids], classes, "the scenes")
     facts = {"size": stage.size, **set_facts(rows, classes, [])}
@@ -219,6 +236,7 @@ def store_files(stage: Ingest, out: Artefact) -> None:
     from embprobe.data.reading import image_reader, upscaled
     from embprobe.data.split import split_codes
     from embprobe.data.summary import set_facts
+    from embprobe.data.writing import write_rows
 
     source, rows, names = stage.listing, stage.rows, stage.called()
     reading = image_reader(stage.source, stage.size, source.shape, skip_bad=stage.skip_bad, threads=stage.threads)
@@ -249,24 +267,6 @@ def tell(out: Artefact, name: str, facts: dict[str, Json], **more: Json) -> None
     out.note(**facts, **more)
     for line in lines_of(facts, name):
         console.say(line)
-
-
-def write_rows(
-    out: Artefact, keys: Sequence[str], splits: Sequence[int], ids: Sequence[int] | None, classes: Sequence[str]
-) -> None:
-    """Writes what is known of every image before it is decoded."""
-    import numpy as np
-
-    out.write_lines("key.jsonl", keys)
-    write_column(out, "split", np.array(splits), "uint8")
-    if ids is not None:
-        out.write_json("classes.json", list(classes))
-        write_column(out, "label", np.array(ids), "int32")
-
-
-def write_column(out: Artefact, name: str, values: "NDArray[np.generic]", dtype: str) -> None:
-    """Writes an array that is small beside the images."""
-    out.create(name, values.shape, dtype).write(values)
 
 
 def create_images(out: Artefact, count: int, shape: tuple[int, int, int]) -> Array:

@@ -16,7 +16,7 @@ LETTERS = {
     "ingest": "I", "pretrain": "N", "classify": "J", "extract": "E", "compress": "L", "diffuse": "D", "decode": "P",
     "sample": "S", "evaluate": "M", "probe": "R", "predict": "I",
 }  # fmt: skip
-BY_ITSELF = ("features", "measure")  # what `evaluate` asks for without being told
+BY_ITSELF = ("features", "measure", "read", "ceiling")  # what `evaluate` and `probe` ask for without being told
 
 Stages = Mapping[str, type[Stage]]
 

@@ -10,6 +10,7 @@ from embprobe.store import Json
 from embprobe.study import chance, verdict
 from embprobe.study.chance import Difference
 from embprobe.study.reading import Study
+from embprobe.study.readings import reader_rows
 from embprobe.study.rows import Row
 from embprobe.study.usable import judge_knows
 from embprobe.study.verdict import Sentence, Standing, listed
@@ -95,7 +96,7 @@ def compared(study: Study) -> tuple[list[JudgeReport], JudgeReport]:
     Holm's correction makes it rare that any claim is false.
     """
     judged = [judged_by(study, name) for name in study.judges or [NOBODY]]
-    readers = JudgeReport(READERS, None, study.embeddings(), (), (), (), {})
+    readers = JudgeReport(READERS, None, reader_rows(study), (), (), (), {})
     every = [(j, how, d) for j in (*judged, readers) for how, g in j.groups.items() for d in verdict.differences(g)]
     every = [(j, how, d if j.knows else replace(d, barred=True)) for j, how, d in every]
     controls = {row.encoder for j in (*judged, readers) for row in j.rows if row.control}

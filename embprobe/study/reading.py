@@ -276,21 +276,3 @@ class Study:
                 facts = {"count": report["count"], "weak": bool(report.get("weak"))}
                 rows.setdefault(f"{terms} {report['count']}", Row(label, values, kind="real", how=terms, **facts))
         return list(rows.values())
-
-    def embeddings(self) -> list[Row]:
-        """What readers find in each encoder's embeddings, what the latents keep of them, and the decoder's PSNR."""
-        values: dict[Embeddings, dict[str, Estimate]] = {}
-        for evaluation in self.final:
-            samples = evaluation.samples
-            mine = values.setdefault(samples.embeddings, {})
-            for key, value in (("psnr", samples.decoder.psnr), ("r2", samples.denoiser.latents.r2)):
-                if value is not None:
-                    mine.setdefault(key, Estimate(value))
-        for probing in self.probings:
-            read = {k: probing.results[k] for k in ("linear", "knn", "pixel_r2") if probing.results.get(k)}
-            values.setdefault(probing.embeddings, {}).update(estimates_of(read))
-        return [
-            Row(self.label(embeddings), mine, kind="embeddings", control=is_untrained(embeddings))
-            for embeddings, mine in values.items()
-            if mine
-        ]

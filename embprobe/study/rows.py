@@ -7,7 +7,7 @@ from typing import Literal
 from embprobe.metrics.estimate import Estimate
 from embprobe.store import Json
 
-RowKind = Literal["samples", "reconstructions", "real", "embeddings"]
+RowKind = Literal["samples", "reconstructions", "real", "embeddings", "bound"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Row:
 
     @property
     def is_floor(self) -> bool:
-        return self.kind in ("real", "reconstructions")
+        return self.kind in ("real", "reconstructions", "bound")
 
     def json(self) -> dict[str, Json]:
         facts = {k: getattr(self, k) for k in ("label", "encoder", "how", "seed", "kind", "count", "epochs", "control")}

@@ -86,7 +86,21 @@ class Probing(View):
         return Embeddings(self._source("embeddings"))
 
     @cached_property
+    def fitted(self) -> Embeddings | None:
+        """The other data set's embeddings that readers were fitted on; None where they were fitted on the own."""
+        return self._other("train_on")
+
+    @cached_property
+    def beside(self) -> Embeddings | None:
+        """The other encoder's embeddings that these were compared with."""
+        return self._other("beside")
+
+    def _other(self, option: str) -> Embeddings | None:
+        other = self.artefact.inputs.get(option)
+        return None if other is None else Embeddings(other)
+
+    @cached_property
     def results(self) -> dict[str, Json]:
-        """probe.json: `linear`, `knn`, `pixel_r2`, `factors` where they could be read, and the protocol."""
+        """probe.json: each figure by its key, as far as a reader could find it, `factors`, and the protocol."""
         results: dict[str, Json] = self.artefact.read_json("probe.json", dict)
         return results

@@ -100,6 +100,20 @@ class Images(View):
             return {}
         return dict(zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
 
+    def shared_classes(self, other: "Images") -> list[str]:
+        """Names of the classes that both sets have, in this one's order."""
+        return [name for name in self.classes if name in set(other.classes)]
+
+    def ids_of(self, names: list[str]) -> "np.ndarray":
+        """For each image the place of its class among `names` (N,) i64, -1 where it has none of them."""
+        import numpy as np
+
+        if self.labels is None:
+            return np.full(len(self), -1)
+        places = {name: place for place, name in enumerate(names)}
+        known: np.ndarray = np.array([places.get(name, -1) for name in self.classes], np.int64)[self.labels]
+        return known
+
     @property
     def captions(self) -> list[str | None] | None:
         """A caption, or None, for each image; None where none has one."""
@@ -117,6 +131,11 @@ class Images(View):
             return None
         return self.artefact.array("factors").read(), self.artefact.read_json("factors.json", list)
 
+    @cached_property
+    def scenes(self) -> "SceneMaps | None":
+        """What planted scenes of several creatures show; None for other images."""
+        return SceneMaps(self.artefact) if self.artefact.has("segmentation") else None
+
     def count(self, split: str) -> int:
         """How many images a split holds, from the manifest."""
         return int((self.artefact.metrics.get("splits") or {}).get(split, 0))
@@ -133,6 +152,24 @@ class Images(View):
         keys, labels = self.keys, np.zeros(len(self), np.int32) if self.labels is None else self.labels
         order = stratified_order([keys[i] for i in train], [int(labels[i]) for i in train], seed, "train images")
         return np.sort(train[np.array(order[:limit])])
+
+
+class SceneMaps:
+    """Planted scenes of several creatures: `depth` f16 (N,H,W), `segmentation` u8 (N,H,W), and what is in them."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self.depth, self.segmentation = artefact.array("depth"), artefact.array("segmentation")
+        self.count: np.ndarray = artefact.array("count").read()  # creatures (N,) u8
+        self.objects: np.ndarray = artefact.array("objects").read()  # (N,most,7) f32, far first, NaN where none is
+        self.columns: list[str] = artefact.read_json("objects.json", list)
+
+    @property
+    def nearest(self) -> "np.ndarray":
+        """Depth of the nearest creature of each scene (N,) f32."""
+        import numpy as np
+
+        least: np.ndarray = np.nanmin(self.objects[..., self.columns.index("depth")], axis=1)
+        return least
 
 
 def split_of(images: Artefact, wanted: str) -> str:

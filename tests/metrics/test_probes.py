@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from embprobe.metrics.intervals import wilson
 from embprobe.metrics.probes import (
     WIDEST,
     Normal,
     accuracy,
     chosen,
+    discriminant,
     explained,
     kernel_predictions,
     linear_probe,
+    mean_accuracy,
     nearest_votes,
     tuned_ridge,
 )
@@ -79,9 +82,42 @@ def test_the_linear_probe_matches_scikit_learn() -> None:
     torch.manual_seed(0)
     label = torch.arange(300) % 3
     x = torch.randn(300, 4) + torch.eye(3, 4)[label]
-    probe, l2 = linear_probe(x, label, 3, torch.arange(300) % 10 == 9)
+    probe, l2 = linear_probe(x, label, 3, [torch.arange(300) % 10 == 9])
     reference = LogisticRegression(C=1 / (l2 * 300), tol=1e-8, max_iter=1000).fit(x.numpy(), label.numpy())
     assert float((probe(x).numpy() == reference.predict(x.numpy())).mean()) > 0.99
+
+
+def test_the_discriminant_matches_scikit_learn() -> None:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    torch.manual_seed(0)
+    label = torch.tensor([0] * 200 + [1] * 60 + [3] * 40)
+    x = torch.randn(300, 5) @ torch.randn(5, 5) + 2 * torch.eye(4, 5)[label]
+    sums = Normal(5, 4, "cpu")
+    for rows in torch.randperm(300).split(70):
+        sums.add(x[rows], torch.nn.functional.one_hot(label[rows], 4))
+    weight, bias = discriminant(sums, 1e-12)
+    read = (x.double() @ weight + bias).argmax(1)
+    reference = LinearDiscriminantAnalysis(solver="lsqr").fit(x.numpy(), label.numpy())
+    assert (read.numpy() == reference.predict(x.numpy())).all() and 0.6 < float((read == label).double().mean()) < 1
+
+
+def test_the_mean_of_draws_covers_images_and_draws() -> None:
+    generator, inside, alone = torch.Generator().manual_seed(0), 0, 0
+    for _ in range(300):
+        image, draw = torch.randn(1, 60, generator=generator), torch.randn(5, 1, generator=generator)
+        chance = torch.sigmoid(0.8 * image + 0.4 * draw)
+        found = mean_accuracy(torch.rand(5, 60, generator=generator) < chance, 0.5)
+        inside += found.low <= 0.5 <= found.high  # type: ignore[operator]
+        alone += found.facts["over_images"][0] <= 0.5 <= found.facts["over_images"][1]
+    assert 0.93 <= inside / 300 < 1 and alone < inside
+
+
+def test_draws_that_agree_leave_the_interval_of_the_images() -> None:
+    right = (torch.arange(100) < 70).expand(4, 100)
+    found = mean_accuracy(right, 0.5)
+    assert (found.low, found.high) == pytest.approx(wilson(70, 100), abs=0.01)  # type: ignore[comparison-overlap]
+    assert mean_accuracy(torch.ones(4, 100, dtype=torch.bool), 0.5).low == wilson(100, 100)[0]
 
 
 def test_neighbours_vote_by_cosine() -> None:

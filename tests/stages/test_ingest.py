@@ -445,3 +445,48 @@ def test_val_only_is_another_question_than_before(ingest: Ingesting, faces: Path
     out = ingest(tmp_path / "set", size=16)
     assert out.spec["train"] == "val" and out.metrics["splits"] == {"train": 22, "val": 2}
     assert "train" not in ingest(faces, size=16).spec
+
+
+def test_scenes_of_several_creatures_tell_how_many_how_far_and_where(ingest: Ingesting) -> None:
+    out = ingest("planted", count=30, size=24, objects=(2, 4))
+    scenes = Images(out).scenes
+    assert scenes is not None and set(scenes.count) == {2, 3, 4}
+    depth, owner = scenes.depth.read(), scenes.segmentation.read()
+    assert ((owner == 0) == (depth == 3.0)).all() and (depth[owner > 0] <= 2.5).all()
+    kinds = scenes.objects[..., scenes.columns.index("creature")]
+    for shown, kind, label in zip(owner, kinds, Images(out).labels, strict=True):  # type: ignore[arg-type]
+        assert {*np.unique(shown)} - {0} <= {*(kind[~np.isnan(kind)] + 1)} and (shown == label + 1).any()
+    near = [d[o == label + 1].min() for d, o, label in zip(depth, owner, Images(out).labels, strict=True)]  # type: ignore[arg-type]
+    np.testing.assert_allclose(near, scenes.nearest, atol=2e-3)
+
+
+def test_one_creature_a_scene_is_the_question_it_always_was(ingest: Ingesting) -> None:
+    given = {"source": "planted", "count": 20, "size": 16}
+    assert "objects" not in Ingest(**given).spec() and Ingest(**given, objects=(1,)).spec() == Ingest(**given).spec()
+    assert Ingest(**given, objects=(1, 4)).spec() != Ingest(**given).spec()
+    for wrong, words in (((4, 1), "least and the most"), ((1, 2, 3), "least and the most"), ((0, 2), "at least 1")):
+        with pytest.raises(UserError, match=words):
+            Ingest(**given, objects=wrong)
+    with pytest.raises(UserError, match="--vary has no meaning with --objects"):
+        Ingest(**given, objects=(1, 3), vary=("hue",))
+
+
+def test_scenes_of_several_creatures_continue_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from embprobe.stages import ingest as module
+
+    monkeypatch.setattr(module, "CHUNK_BYTES", 4 * 16 * 16 * 3)
+    stage = Ingest(source="planted", count=20, size=16, objects=(1, 3))
+    whole, asked = make(stage, Store(tmp_path / "whole")), iter(range(100))
+
+    def check() -> None:
+        if next(asked) == 3:
+            raise Interrupted("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "check", check)
+        with pytest.raises(Interrupted):
+            make(stage, Store(tmp_path / "part"))
+    part = make(stage, Store(tmp_path / "part"))
+    assert part.folder.sums == whole.folder.sums and {"depth", "segmentation"} <= {
+        n.split("/")[1] for n in part.folder.sums if "/" in n
+    }

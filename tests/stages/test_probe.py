@@ -10,6 +10,7 @@ from embprobe.making import make
 from embprobe.stages.extract import Extract
 from embprobe.stages.ingest import Ingest
 from embprobe.stages.probe import Probe
+from embprobe.stages.read import Read
 from embprobe.store import Artefact, Store
 from tests.stages.conftest import outputs
 
@@ -92,8 +93,34 @@ def test_asked_again_costs_nothing_and_a_repeat_is_bit_equal(
     assert make(stage, Store(probed.root)) == probed
 
 
+def test_a_reader_added_later_computes_itself_alone(
+    probed: Artefact, embeddings: Artefact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+    run = Read.run
+    monkeypatch.setattr(Read, "run", lambda self, out: (ran.append(self.reader), run(self, out)))
+    store = Store(tmp_path / "store")
+    first = make(Probe(embeddings=embeddings, readers=("pixels", "knn"), k=5), store)
+    more = make(Probe(embeddings=embeddings, readers=("linear", "knn", "pixels"), k=5), store)
+    assert ran == ["knn", "pixels", "linear"]
+    found, fewer = more.read_json("probe.json"), first.read_json("probe.json")
+    assert {k: found[k] for k in fewer if k != "protocol"} == {k: v for k, v in fewer.items() if k != "protocol"}
+    assert found["linear"] == probed.read_json("probe.json")["linear"]
+
+
+def test_an_option_counts_only_for_the_reader_that_takes_it(embeddings: Artefact) -> None:
+    for word, given in (("knn", {"k": 5}),):
+        other = Read(embeddings=embeddings, reader=word, **given)
+        assert other.spec() != Read(embeddings=embeddings, reader=word).spec()
+    assert "k" not in Read(embeddings=embeddings, reader="linear").spec()
+    with pytest.raises(UserError, match="--k has no meaning for reader linear, only for knn"):
+        Read(embeddings=embeddings, reader="linear", k=5)
+    with pytest.raises(UserError, match="--k has no meaning for reader linear, pixels"):
+        Probe(embeddings=embeddings, readers=("pixels", "linear"), k=5)
+
+
 def test_stopped_and_continued_equals_whole(embeddings: Artefact, probed: Artefact, killed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    part = killed(Probe(embeddings=embeddings, k=5), Store(tmp_path / "other"), 1)
+    part = killed(Probe(embeddings=embeddings, k=5), Store(tmp_path / "other"), 3)
     assert outputs(part) == outputs(probed) and part.metrics == probed.metrics
 
 

@@ -8,6 +8,7 @@ import pytest
 from embprobe.metrics.table import METRIC
 from embprobe.store import Store
 from embprobe.study import Row, Study, reading
+from embprobe.study.readings import reader_rows
 from tests import fake_study
 
 
@@ -33,7 +34,7 @@ def test_milestones_and_gaussian_draws_have_no_row_of_their_own(place: Store) ->
 
 def test_every_value_of_a_row_has_its_place_in_the_table(place: Store) -> None:
     study = Study(fake_study.artefacts(place))
-    for row in (*study.rows("classifier"), *study.embeddings()):
+    for row in (*study.rows("classifier"), *reader_rows(study)):
         assert row.values.keys() <= METRIC.keys()
 
 
@@ -52,7 +53,7 @@ def test_the_floor_row_is_what_held_out_images_get(place: Store) -> None:
 
 
 def test_embeddings_have_what_readers_find_and_what_latents_and_decoder_keep(place: Store) -> None:
-    by_encoder = {row.encoder: row.values for row in Study(fake_study.artefacts(place, curve=False)).embeddings()}
+    by_encoder = {row.encoder: row.values for row in reader_rows(Study(fake_study.artefacts(place, curve=False)))}
     assert {key: value.value for key, value in by_encoder["mae"].items()} == {"linear": 0.6, "r2": 0.9, "psnr": 20.0}
 
 
@@ -65,7 +66,7 @@ def test_seeds_are_named_only_where_rows_differ_in_nothing_else(place: Store) ->
 def test_without_evaluations_there_is_no_judge(place: Store) -> None:
     probes = tuple(a for a in fake_study.artefacts(place, curve=False) if a.stage == "probe")
     study = Study(probes)
-    assert study.judges == [] and study.final == [] and len(study.embeddings()) == 3
+    assert study.judges == [] and study.final == [] and len(reader_rows(study)) == 3
 
 
 # ---- words

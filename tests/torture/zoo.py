@@ -28,6 +28,7 @@ from embprobe.stages.ingest import Ingest
 from embprobe.stages.measure import Measure
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
+from embprobe.stages.read import Read
 from embprobe.stages.report import Report
 from embprobe.stages.sample import Sample
 from embprobe.store import Artefact, Store, digest
@@ -55,6 +56,7 @@ STAGES: dict[str, Callable[[Made], Stage]] = {
     "evaluate": lambda made: Evaluate(
         samples=made["sample"], reference=made["ingest"], judges=(made["classify"],), k=2, device="cpu"
     ),
+    "read": lambda made: Read(embeddings=made["extract"], reader="linear", device="cpu"),
     "probe": lambda made: Probe(embeddings=made["extract"], k=3, device="cpu"),
     "report": lambda made: Report(artefacts=(made["evaluate"], made["probe"])),
 }

@@ -1,0 +1,293 @@
+"""Read: what one reader finds in embeddings (N,*grid,D); `probe` puts readers side by side."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Self
+
+from embprobe.errors import UserError
+from embprobe.stage import Make, Stage, dashed, fields_of, option
+from embprobe.stages.ceiling import Ceiling
+from embprobe.store import Artefact, Json
+from embprobe.training.stage import Training
+from embprobe.views import HELD_OUT, Embeddings, Images, held_in, split_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from embprobe.evaluation.readers import ProbeRows
+
+Reader = Literal["linear", "knn", "pixels", "factors", "attentive", "low-shot", "fine-tune", "dense", "geometry"]
+TRAINED = ("steps", "batch", "rate", "precision")  # options of readers that train
+USUAL: dict[str, dict[str, object]] = {
+    "attentive": {"steps": 2000, "batch": 64, "rate": 1e-3},
+    "fine-tune": {"steps": 1000, "batch": 64, "rate": 3e-4},
+    "dense": {"steps": 1500},
+}
+LEAST = (20, 2)  # training and held-out images
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a reader takes beside the embeddings: options of its own, and what the images must have."""
+
+    options: tuple[str, ...] = ()
+    images: Literal["classes", "factors", "scenes of several creatures", "nothing"] = "nothing"
+
+
+NEEDS: dict[Reader, Needs] = {
+    "linear": Needs(("train_on",), "classes"),
+    "knn": Needs(("k", "train_on"), "classes"),
+    "pixels": Needs(),
+    "factors": Needs(images="factors"),
+    "attentive": Needs(("train_on", *TRAINED), "classes"),
+    "low-shot": Needs(("draws", "train_on"), "classes"),
+    "fine-tune": Needs(("blocks", *TRAINED), "classes"),
+    "dense": Needs(("steps", "ceiling"), images="scenes of several creatures"),
+    "geometry": Needs(("beside",)),
+}
+OWN = {option for needs in NEEDS.values() for option in needs.options}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read(Training):
+    """Keep what one reader finds in frozen embeddings; `probe` makes them by itself, for each reader.
+
+    `linear` and `knn`: accuracy of the classes on mean tokens. `pixels`: R² by ridge from each token to its own patch.
+    `factors`: R² or accuracy for each planted factor, from the mean token and from the full grid. `attentive`: a learned
+    query that looks at all tokens, a small network on what it sees. `low-shot`: the linear probe with 1 % and 10 % of the
+    labels, over several draws. `dense`: of planted scenes with several creatures how many there are, how far the nearest
+    is, each patch's depth and kind, by ridge from tokens, beside what `ceiling` reads from pixels. `fine-tune`: the
+    last blocks and a linear head, trained from the images. `geometry`: effective rank of tokens, how their cosine falls
+    with distance on the grid, CKA with another encoder. Fitted on the training
+    split, measured on the held-out one. An option that a reader does not take is refused.
+    """
+
+    embeddings: Artefact = option("an extract artefact", made_by=("extract",))
+    reader: Reader = option("what reads")
+    train_on: Artefact | None = option(
+        "fit on these embeddings of another data set, by the same encoder, and measure the classes that both have",
+        None,
+        made_by=("extract",),
+    )
+    beside: Artefact | None = option(
+        "another encoder's embeddings of the same images, whose likeness `geometry` measures",
+        None,
+        made_by=("extract",),
+    )
+    blocks: int = option("last blocks of the encoder that `fine-tune` trains", 1, least=1, most=1000)
+    k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
+    draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
+    train_limit: int = option(
+        "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
+    )
+    held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
+    steps: int = option("optimiser steps of readers that train, and of the ceiling of `dense`", None, least=1)
+    batch: int = option("images per step of readers that train", None, least=1, most=65_536)
+    rate: float = option("learning rate of AdamW at its peak, of readers that train", None, above=0)
+    seed: int = option("seed of --train-limit, folds, draws, initialisation and batches", 0, least=0)
+
+    ceiling: Artefact | None = option("what is read from pixels", None, derived=True, made_by=("ceiling",))
+
+    def resolved(self) -> dict[str, object]:
+        usual = {k: v for k, v in USUAL.get(self.reader, {}).items() if getattr(self, k) is None}
+        return {"held_out": split_read(self.embeddings, self.held_out)} | usual
+
+    def validate(self) -> None:
+        refuse_others(self, (self.reader,))
+
+    def prepare(self, make: Make, *, download: bool) -> Self:
+        """With the ceiling of dense tasks."""
+        if self.reader != "dense" or not self.embeddings.complete:
+            return self
+        embeddings = Embeddings(self.embeddings)
+        if embeddings.images.scenes is None or len(embeddings.grid) != 2:
+            return self
+        ceiling = Ceiling(
+            images=embeddings.images.artefact,
+            grid=embeddings.grid,
+            train_limit=self.train_limit,
+            held_out=self.held_out,
+            seed=self.seed,
+            steps=self.steps,
+            device=self.device,
+            deterministic=self.deterministic,
+        )
+        return replace(self, ceiling=make(ceiling))
+
+    def spec(self) -> dict[str, Json]:
+        """Without what this reader does not take."""
+        spec = super().spec()
+        return {k: v for k, v in spec.items() if k not in OWN or k in NEEDS[self.reader].options}
+
+    def check(self) -> None:
+        images = Embeddings(self.embeddings).images
+        fitted = images if self.train_on is None else Embeddings(self.train_on).images
+        train, held = fitted.count("train"), images.count(self.held_out)
+        if train < LEAST[0] or held < LEAST[1]:
+            raise UserError(
+                f"{train} training and {held} held-out images are too few to probe; ingest at least {LEAST[0]} and "
+                f"{LEAST[1]} (--val-share holds some out)"
+            )
+        self.check_others()
+        if not fits(self.reader, images):
+            raise UserError(
+                f"reader {self.reader} needs {NEEDS[self.reader].images}, and ingest {images.short} has none; leave it out"
+            )
+
+    def check_others(self) -> None:
+        """Raises UserError where other embeddings are not of the same encoder, or not of the same images."""
+        embeddings = Embeddings(self.embeddings)
+        if self.train_on is not None:
+            other = Embeddings(self.train_on)
+            ours, theirs = (
+                {k: v for k, v in a.spec.items() if k != "images"} for a in (self.embeddings, self.train_on)
+            )
+            if ours != theirs or (embeddings.grid, embeddings.width) != (other.grid, other.width):
+                raise UserError(f"--train-on: {self.train_on.short} was made by another encoder; give one of the same")
+            if len(embeddings.images.shared_classes(other.images)) < 2:
+                raise UserError(
+                    f"--train-on: {self.train_on.short} shares fewer than two classes with {self.embeddings.short}; classes "
+                    "are matched by name"
+                )
+        if self.beside is not None and Embeddings(self.beside).images != embeddings.images:
+            raise UserError(f"--beside: {self.beside.short} is of other images; give embeddings of the same ones")
+
+    def work(self) -> float:
+        """Images to read, and those of each step."""
+        return float(held_in(self.embeddings)) + (super().work() if self.batch else 0.0)
+
+    def run(self, out: Artefact) -> None:
+        if not out.has("read.json"):
+            out.write_json("read.json", self.results(out))
+        found = out.read_json("read.json")
+        out.note(**{name: facts["value"] for name, facts in found.items() if "value" in facts})
+
+    def results(self, out: Artefact) -> dict[str, Json]:
+        """What the reader finds, and how."""
+        data = self.rows()
+        found = READ[self.reader](self, data, out)
+        counts: dict[str, Json] = {"train": len(data.train), "held_out": len(data.held), "split": self.held_out}
+        return found | {"protocol": counts | found.get("protocol", {})}
+
+    def training_words(self, data: "ProbeRows") -> str:
+        """How a network was trained, for the protocol."""
+        epochs = self.steps * self.batch / len(data.train)
+        return f"{self.steps} steps of {self.batch}, {epochs:.3g} epochs, AdamW at {self.rate:g} with weight decay 0.05"
+
+    def rows(self) -> "ProbeRows":
+        """The images that are fitted on, and those that are measured."""
+        from embprobe.device import device_of
+        from embprobe.evaluation.readers import ProbeRows
+
+        fitted = None if self.train_on is None else Embeddings(self.train_on)
+        device = device_of(self.device, deterministic=self.deterministic)
+        return ProbeRows.of(Embeddings(self.embeddings), self.train_limit, self.seed, device, self.held_out, fitted)
+
+
+def split_read(embeddings: Artefact, wanted: str) -> str:
+    """The split that is held out, as soon as the embeddings are there."""
+    return split_of(Embeddings(embeddings).images.artefact, wanted) if embeddings.complete else wanted
+
+
+def fits(reader: Reader, images: Images) -> bool:
+    """Whether the images have what the reader finds."""
+    there = {
+        "classes": len(images.classes) > 1,
+        "factors": images.factors is not None,
+        "scenes of several creatures": images.scenes is not None,
+        "nothing": True,
+    }
+    return there[NEEDS[reader].images]
+
+
+def refuse_others(stage: Stage, readers: tuple[Reader, ...]) -> None:
+    """Raises UserError for an option that none of the readers takes."""
+    taken = {name for reader in readers for name in NEEDS[reader].options}
+    for field in fields_of(type(stage)):
+        if field.name in OWN - taken and getattr(stage, field.name) != field.default:
+            who = [reader for reader, needs in NEEDS.items() if field.name in needs.options]
+            raise UserError(
+                f"{dashed(field.name)} has no meaning for reader {', '.join(readers)}, only for {', '.join(who)}; leave it out"
+            )
+
+
+# ---- each reader
+
+
+def _linear(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.readers import read_linear
+
+    return read_linear(data)
+
+
+def _knn(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.readers import read_neighbours
+
+    return read_neighbours(data, stage.k) | {"protocol": {"k": stage.k}}
+
+
+def _pixels(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.readers import read_pixels
+
+    return read_pixels(data)
+
+
+def _factors(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.readers import GRID_ROWS, read_factors
+
+    assert data.embeddings.images.factors is not None
+    found = read_factors(data, *data.embeddings.images.factors)
+    return found | {"protocol": {"train_grid": len(data.train[:GRID_ROWS])}}
+
+
+def _attentive(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.trained import attending, judge_tokens, token_batches
+    from embprobe.training.engine import warmup_cosine
+
+    batches, rate = token_batches(data, stage.batch, stage.seed), warmup_cosine(max(1, stage.steps // 10), stage.steps)
+    build = partial(attending, data, stage.rate)
+    network = stage.train(build, batches, rate, out, label="training the attentive probe", milestones=False)
+    return {"attentive": judge_tokens(data, network), "protocol": {"attentive": stage.training_words(data)}}
+
+
+def _low_shot(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.low_shot import read_low_shot
+
+    return read_low_shot(data, stage.draws, stage.seed) | {"protocol": {"draws": stage.draws}}
+
+
+def _fine_tune(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.trained import image_batches, judge_images, tuning
+    from embprobe.training.engine import warmup_cosine
+
+    task = tuning(data, stage.blocks, stage.rate, stage.seed)
+    batches, rate = image_batches(data, stage.batch, stage.seed), warmup_cosine(max(1, stage.steps // 10), stage.steps)
+    stage.train(lambda: task, batches, rate, out, label="fine-tuning", milestones=False)
+    words = f"{stage.blocks} of the last blocks, {stage.training_words(data)}, images as they are"
+    return {"fine_tune": judge_images(data, task), "protocol": {"fine-tune": words}}
+
+
+def _geometry(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.geometry import read_geometry
+
+    return read_geometry(data, None if stage.beside is None else Embeddings(stage.beside))
+
+
+def _dense(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.dense import read_dense
+
+    assert stage.ceiling is not None
+    return read_dense(data, stage.ceiling.read_json("ceiling.json", dict))
+
+
+READ: "dict[Reader, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
+    "linear": _linear,
+    "knn": _knn,
+    "pixels": _pixels,
+    "factors": _factors,
+    "attentive": _attentive,
+    "low-shot": _low_shot,
+    "fine-tune": _fine_tune,
+    "dense": _dense,
+    "geometry": _geometry,
+}
