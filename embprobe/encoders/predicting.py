@@ -14,9 +14,17 @@ from embprobe.errors import UserError
 from embprobe.nn.ijepa import normalised_tokens
 from embprobe.nn.layers import gather
 from embprobe.nn.masking import Asked
-from embprobe.nn.predictor import BlockPredictor, MaskedDecoder, Predictor, PredictorConfig, Target, published_predictor
+from embprobe.nn.predictor import (
+    BlockPredictor,
+    MaskedDecoder,
+    Predictor,
+    PredictorConfig,
+    Target,
+    open_predictor,
+    published_predictor,
+)
 from embprobe.nn.vit import build_vit, embed_patches, run_blocks, takes_any_patches
-from embprobe.nn.weights import Use, heads_of, load_into, open_predictor
+from embprobe.nn.weights import Use, heads_of, load_into
 from embprobe.pixels import normalised_patches, preprocess
 from embprobe.store import Artefact
 from embprobe.views import Embeddings

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embprobe.evaluation.imagining import fidelity
+from embprobe.evaluation.imagining import imagined_fidelity
 from embprobe.evaluation.readers import columns, factor_estimate, predictions
 from embprobe.evaluation.truths import Truths
 from embprobe.metrics.energies import better_than_mean, energy, partners, told_apart
@@ -18,7 +18,7 @@ BLOCK = 64  # images taken at a time
 ENERGIES = ("energy", "energy_whitened", "energy_of_mean", "energy_of_mean_whitened")
 
 
-def figures(out: Artefact, truths: Truths, images: Images, rows: np.ndarray, seed: int) -> dict[str, Json]:
+def prediction_figures(out: Artefact, truths: Truths, images: Images, rows: np.ndarray, seed: int) -> dict[str, Json]:
     """R² over the mean predictor, AUC of true against swapped pairs by raw and whitened energies, what varies at all,
     factors where scenes were drawn from some, pixels where there are pictures. Writes the energies, f32 (n,*grid)."""
     said, true, asked = (Grid.of(out, name) for name in ("predicted", "true", "asked"))
@@ -40,8 +40,8 @@ def figures(out: Artefact, truths: Truths, images: Images, rows: np.ndarray, see
     if images.factors is not None and bool(hidden.all()):
         means = {"there": true.values.mean(1), "foreseen": said.values.mean(1)}
         values, facts = images.factors[0][rows], images.factors[1]
-        found["factors"] = factors(means, values, facts, squares[0])
-    return found | fidelity(out, images, rows)
+        found["factors"] = factors_foreseen(means, values, facts, squares[0])
+    return found | imagined_fidelity(out, images, rows)
 
 
 class Grid:
@@ -72,7 +72,9 @@ def _pairs(said: Tensor, true: Tensor, hidden: Tensor, others: Tensor, map_PP: T
     return own.double(), torch.stack(swapped, 1).double()
 
 
-def factors(means: dict[str, Tensor], values_NF: np.ndarray, facts: list[Json], error_N: Tensor) -> dict[str, Json]:
+def factors_foreseen(
+    means: dict[str, Tensor], values_NF: np.ndarray, facts: list[Json], error_N: Tensor
+) -> dict[str, Json]:
     """Of every planted factor: what ridge reads of it from each kind of mean token (n,P), true ones (`there`) and predicted
     ones (`foreseen`), each image by a reader of the others' folds; and the share of the variance of images' squared
     energies that it explains (`of_energy`)."""

@@ -24,7 +24,7 @@ BATCH = 64  # images compared at a time
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Imagining:
     """What draws them, u8 (B,H,W,C), from standardised images, predictions, truths (B,L,P) and hidden places (B,L)."""
 
     size: tuple[int, int]
@@ -36,14 +36,14 @@ class Pictures:
         return [image.cpu().numpy() for image in self.patches(x_BCHW, said, mean, hidden_BL)]
 
 
-def pictures_of(predicting: Predicting, truths: Truths, decoder: Decoder | None, device: str) -> Pictures | None:
+def pictures_of(predicting: Predicting, truths: Truths, decoder: Decoder | None, device: str) -> Imagining | None:
     """Through the VAE and the decoder where embeddings are predicted; None without a decoder. Pixels are their own."""
     if predicting.target == "pixels":
-        return Pictures(predicting.encoder.size, _own_pixels(predicting))
+        return Imagining(predicting.encoder.size, _own_pixels(predicting))
     return None if decoder is None else _decoded(predicting, truths, decoder, device)
 
 
-def _decoded(predicting: Predicting, truths: Truths, decoder: Decoder, device: str) -> Pictures:
+def _decoded(predicting: Predicting, truths: Truths, decoder: Decoder, device: str) -> Imagining:
     latents = decoder.latents
     options, grid, width = latents.artefact.options, latents.embeddings.grid, latents.embeddings.width
     facts = {name: options[name] for name in ("channels", "kind", "kl_weight")}
@@ -68,7 +68,7 @@ def _decoded(predicting: Predicting, truths: Truths, decoder: Decoder, device: s
             image(torch.where(there, mean * spread + level, tokens)),
         ]
 
-    return Pictures(pixels.size, patches)
+    return Imagining(pixels.size, patches)
 
 
 def _own_pixels(predicting: Predicting) -> "Callable[[Tensor, Tensor, Tensor, Tensor], list[Tensor]]":
@@ -92,7 +92,7 @@ def _own_pixels(predicting: Predicting) -> "Callable[[Tensor, Tensor, Tensor, Te
     return patches
 
 
-def fidelity(out: Artefact, images: Images, rows: np.ndarray) -> dict[str, Json]:
+def imagined_fidelity(out: Artefact, images: Images, rows: np.ndarray) -> dict[str, Json]:
     """By how many dB hidden patches are nearer to the real pixels as imagined than as the mean predictor has them, and the
     PSNR in dB of all three pictures there; nothing where no pictures were drawn."""
     if not out.begun_array(NAMES[0]):

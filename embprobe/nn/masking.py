@@ -28,7 +28,7 @@ def asked_of(masking: str, grid: tuple[int, ...], rows: Sequence[int], seed: int
     """What is asked of each of these images; `blocks` are drawn by (seed, row). Raises UserError for another masking."""
     if masking == "blocks":
         return _drawn(grid, rows, seed)
-    hidden = parts(grid, PARTS[masking]) if masking in PARTS else [rectangle(masking, grid)]
+    hidden = grid_parts(grid, PARTS[masking]) if masking in PARTS else [rectangle(masking, grid)]
     every, length = torch.arange(len(rows)), prod(grid)
     asked = []
     for part in hidden:
@@ -37,7 +37,7 @@ def asked_of(masking: str, grid: tuple[int, ...], rows: Sequence[int], seed: int
     return asked
 
 
-def parts(grid: tuple[int, ...], cuts: int) -> list[Tensor]:
+def grid_parts(grid: tuple[int, ...], cuts: int) -> list[Tensor]:
     """The patches of each part of a grid whose every axis is cut into so many, in reading order."""
     places = np.arange(prod(grid)).reshape(grid)
     axes = [np.array_split(np.arange(side), min(cuts, side)) for side in grid]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from embprobe.errors import UserError
 from embprobe.nn.layers import gather, sin_cos_positions
+from embprobe.nn.recognise import Published
+from embprobe.nn.weights import open_weights
 
 Target = Literal["embeddings", "pixels"]
 NAMES = (  # in the published files, and here
@@ -98,8 +101,17 @@ class MaskedDecoder(Predictor):
         return predicted
 
 
+def open_predictor(path: Path) -> tuple[dict[str, Tensor], Published] | None:
+    """The tensors of what learned to predict beside the encoder of a released file, and whose it is; None if it has none."""
+    file = open_weights(path)
+    if "predictor" in file.beside:
+        return dict(open_weights(path, ("predictor",)).tensors), "ijepa"
+    decoder = {k: v for k, v in file.tensors.items() if k.startswith("decoder_") or k == "mask_token"}
+    return (decoder, "mae") if "decoder_embed.weight" in decoder else None
+
+
 def published_predictor(
-    tensors: Mapping[str, Tensor], objective: Literal["ijepa", "mae"], grid: tuple[int, ...], heads: int
+    tensors: Mapping[str, Tensor], objective: Published, grid: tuple[int, ...], heads: int
 ) -> Predictor:
     """The predictor of a released file: I-JEPA's tensors under `predictor`, or those of MAE's model that begin with
     `decoder`. No tensor tells its attention heads. Raises UserError where it is none, or not for this grid.

@@ -71,15 +71,6 @@ def open_context(path: Path) -> WeightsFile:
     return file
 
 
-def open_predictor(path: Path) -> tuple[dict[str, Tensor], Published] | None:
-    """The tensors of what learned to predict beside the encoder of a released file, and whose it is; None if it has none."""
-    file = open_weights(path)
-    if "predictor" in file.beside:
-        return dict(open_weights(path, ("predictor",)).tensors), "ijepa"
-    decoder = {k: v for k, v in file.tensors.items() if k.startswith("decoder_") or k == "mask_token"}
-    return (decoder, "mae") if "decoder_embed.weight" in decoder else None
-
-
 def open_weights(path: Path, parts: tuple[str, ...] = WRAPPERS) -> WeightsFile:
     """A weights file by its content, whatever its name; only its directory is read. Of several networks the first of
     these `parts` is taken.

@@ -79,7 +79,7 @@ class Predict(Stage):
     def run(self, out: Artefact) -> None:
         from embprobe.device import device_of
         from embprobe.encoders.predicting import load_predicting
-        from embprobe.evaluation.foreseen import figures
+        from embprobe.evaluation.foreseen import prediction_figures
         from embprobe.evaluation.truths import Truths
 
         embeddings, device = Embeddings(self.embeddings), device_of(self.device)
@@ -91,7 +91,7 @@ class Predict(Stage):
             predicting, images, seeded_subset(images.train, self.train_limit, self.seed), self.forward, out
         )
         self.fill(predicting, truths, rows, out, device)
-        found = figures(out, truths, images, rows, self.seed)
+        found = prediction_figures(out, truths, images, rows, self.seed)
         out.write_json("prediction.json", {"protocol": self.protocol(predicting, len(rows)), **found})
         told = {name: found[name]["value"] for name in ("r2", "auc", "gain_db") if name in found}
         out.note(**told, count=len(rows), target=predicting.target, flat=found["flat"], collapsed=found["collapsed"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from embprobe.errors import DamagedError, UserError
 from embprobe.store import disk, places, trust
@@ -15,6 +15,7 @@ from embprobe.store.files import Folder
 from embprobe.store.hashes import fingerprint
 from embprobe.store.lock import Lock
 from embprobe.store.log import Log
+from embprobe.store.question import Question
 from embprobe.store.trust import Json, as_json
 
 if TYPE_CHECKING:
@@ -28,14 +29,6 @@ BESIDE = "beside.safetensors"  # of networks that were trained with the one the 
 MILESTONES = "milestones"
 CHECKPOINTS = "checkpoints"  # what unfinished work continues from; no finished artefact has any
 LOCK = ".lock"
-
-
-class Question(Protocol):
-    """What the store needs of a stage."""
-
-    def spec(self) -> dict[str, Json]: ...
-    def options(self) -> dict[str, Json]: ...
-    def inputs(self) -> "dict[str, Artefact]": ...
 
 
 class Artefact:
@@ -188,7 +181,7 @@ class Artefact:
     def weights_beside(self) -> Path:
         """The checked file of the networks that were trained along and kept. Raises UserError if there is none."""
         if not self.folder.has(BESIDE):
-            raise UserError(f"{self.stage} {self.short} kept no network beside its own; make it again")
+            raise UserError(f"{self.stage} {self.short} kept no other network beside its own")
         return trust.tensors(self.folder.local(BESIDE))
 
     def milestones(self) -> list[int]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from embprobe import console
 from embprobe.errors import DamagedError, MissingInput, UserError, did_you_mean
 from embprobe.store import disk, places, trust
-from embprobe.store.artefact import SPEC, Artefact, Question
+from embprobe.store.artefact import SPEC, Artefact
 from embprobe.store.hashes import fingerprint
+from embprobe.store.question import Question
 
 ALIASES = "names"
 ALIAS = re.compile(r"[^\W_]([\w.+ -]{0,98}[\w.+-])?")

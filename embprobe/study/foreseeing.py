@@ -38,7 +38,7 @@ def what_is_foreseen(study: Study, figures: Figures) -> str:
         return ""
     content = html.text(WORDS) + html.bullets([w for p in predictions for w in warnings(study, p)])
     content += html.table(["encoder", "hidden", "of", *COLUMNS.values()], [line(study, p) for p in predictions])
-    content += html.row("".join(sheet(study, p, figures) for p in predictions), large=True)
+    content += html.row("".join(foreseen_sheet(study, p, figures) for p in predictions), large=True)
     return content + foreseen_factors(study, predictions, figures)
 
 
@@ -81,7 +81,7 @@ def _text(json: Json) -> str:
 # ---- pictures
 
 
-def sheet(study: Study, prediction: Prediction, figures: Figures) -> str:
+def foreseen_sheet(study: Study, prediction: Prediction, figures: Figures) -> str:
     """The images, what of them was shown where that is not all in turn, energies, and pictures where there are some."""
     import numpy as np
 

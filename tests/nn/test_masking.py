@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from embprobe.errors import UserError
-from embprobe.nn.masking import asked_of, parts, rectangle
+from embprobe.nn.masking import asked_of, grid_parts, rectangle
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (4, 6), (3, 5), (2, 4, 4), (7,)])
 def test_parts_hold_every_patch_once_on_any_grid(grid: tuple[int, ...]) -> None:
     length = int(torch.tensor(grid).prod())
     for cuts in (2, 4):
-        every = parts(grid, cuts)
+        every = grid_parts(grid, cuts)
         assert sorted(torch.cat(every).tolist()) == list(range(length))
         assert len(every) == int(torch.tensor([min(cuts, side) for side in grid]).prod())
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from embprobe.errors import UserError
-from embprobe.evaluation.foreseen import figures
+from embprobe.evaluation.foreseen import prediction_figures
 from embprobe.evaluation.truths import Truths
 from embprobe.making import make
 from embprobe.metrics.energies import whitening
@@ -138,7 +138,7 @@ class Told(Stage):
         mean = torch.from_numpy(of_place.reshape(9, 8)).float()
         truths = Truths(mean, whitening(flat.mT @ flat / len(flat)).float(), (0.0, 1.0))
         images = Images(make(Ingest(source="planted", count=60, size=16), Store(out.root)))
-        out.write_json("found.json", figures(out, truths, images, np.arange(60), 0))
+        out.write_json("found.json", prediction_figures(out, truths, images, np.arange(60), 0))
 
 
 def test_conclusions_are_those_of_the_truth(place: Store) -> None:
