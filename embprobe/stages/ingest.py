@@ -14,7 +14,6 @@ from embprobe.store import Array, Artefact, Json
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
     from embprobe.data.catalogue import Catalogue
     from embprobe.data.decode import Decoded
@@ -37,12 +36,11 @@ class Ingest(Stage):
     shards, a data set of Hugging Face (what `save_to_disk` wrote, or Parquet files), a CSV or JSON-lines manifest
     (columns path, label, caption, split, key; file_name and text do too), or `planted`: scenes drawn from known factors.
     `metadata.csv` or `.jsonl` beside images (file_name, text, label, split) is read. Arrays, u8 (N,H,W) or (N,H,W,C) as
-    .npy, or in an .npz as `images` with the same columns or as guided-diffusion's `arr_0` and `arr_1`, are stored as
-    they are.
+    .npy, or in an .npz as `images` with the same columns or as guided-diffusion's `arr_0` and `arr_1`, stay as they are.
 
     A `key` names an image inside the set: it stays when files move. Captions are stored as given, a line an image in
-    caption.jsonl (null where there is none), from the columns caption or text, or .txt files in shards; no stage trains
-    on them. Exact and near copies, within and across splits, are listed in duplicates.jsonl.
+    caption.jsonl (null where there is none), from the columns caption or text, or .txt files in shards. Exact and near
+    copies, within and across splits, are listed in duplicates.jsonl.
     """
 
     version = 3
@@ -67,6 +65,12 @@ class Ingest(Stage):
     skip_bad: bool = option("list and skip images that can't be decoded, instead of stopping", False)
     count: int = option("how many scenes (planted only)", 2000, least=1, most=1_000_000)
     vary: tuple[str, ...] = option("factors that vary from scene to scene; else all (planted only)", (), later=True)
+    captions: bool = option("tell each scene in a caption that names its factors (planted only)", False, later=True)
+    unseen: tuple[str, ...] = option(
+        "hue and creature of scenes that are all held out, such as `green beetle,blue fish` (planted only)",
+        (),
+        later=True,
+    )
     device: str = option("taken as by every stage; decoding runs on the CPU", "auto", runtime=True)
     threads: int | None = option("decoding threads; one a core if not given", None, runtime=True, least=1, most=1024)
 
@@ -78,10 +82,11 @@ class Ingest(Stage):
         given = [name for name in FILES_ONLY if self.planted and getattr(self, name)]
         if given:
             raise UserError(f"{dashed(given[0])} does not apply to planted scenes (--count does); leave it out")
-        if self.planted and self.vary:
-            from embprobe.data.planted import check_factors
+        if self.planted and (self.vary or self.unseen):
+            from embprobe.data import captions, planted
 
-            check_factors(self.vary)
+            planted.check_factors(self.vary)
+            captions.pairs_of(self.unseen)
 
     @property
     def planted(self) -> bool:
@@ -134,7 +139,7 @@ class Ingest(Stage):
         from embprobe.store.hashes import fingerprint
 
         spec = super().spec()
-        for name in FILES_ONLY if self.planted else ("count", "vary"):
+        for name in FILES_ONLY if self.planted else ("count", "vary", "captions", "unseen"):
             spec.pop(name, None)
         if self.planted:
             return spec | {"source": PLANTED}
@@ -183,18 +188,25 @@ class Ingest(Stage):
 
 def draw(stage: Ingest, out: Artefact) -> None:
     """Writes planted scenes and their factors."""
+    from embprobe.data import captions
     from embprobe.data.catalogue import Catalogue
     from embprobe.data.duplicates import Marks, list_duplicates
     from embprobe.data.planted import FACTORS, factors_json, planted_factors, scenes, varying
     from embprobe.data.split import seeded_split, split_codes
     from embprobe.data.summary import set_facts
+    from embprobe.data.writing import write_column, write_rows
 
     factors = planted_factors(stage.seed, stage.count, stage.vary)
     classes = FACTORS[0].values
     ids = [int(kind) for kind in factors[:, 0]]
     keys = [f"{index:07d}" for index in range(stage.count)]
     splits, rule = seeded_split(keys, [classes[kind] for kind in ids], None, stage.val_share, stage.seed)
+    splits = captions.without_pairs(splits, factors, stage.unseen)
+    rule += f", {', '.join(stage.unseen)} held out" if stage.unseen else ""
     write_rows(out, keys, split_codes(splits), ids, classes)
+    if stage.captions:
+        out.write_lines("caption.jsonl", captions.scene_captions(stage.seed, factors, stage.vary))
+        out.write_json("words.json", captions.scene_words(stage.vary))
     columns = varying(stage.vary)
     out.write_json("factors.json", [factors_json()[column] for column in columns])
     write_column(out, "factors", factors[:, columns], "float32")
@@ -208,7 +220,7 @@ def draw(stage: Ingest, out: Artefact) -> None:
     fill([images], lambda rows: None, images_of, batch=BATCH, label="drawing")
     list_duplicates(out, images, marks, keys, splits)
     rows = Catalogue([], splits, rule, [classes[kind] for kind in ids], classes, "the scenes")
-    facts = {"size": stage.size, **set_facts(rows, classes, [])}
+    facts = {"size": stage.size, **set_facts(rows, classes, []), "captions": stage.count * stage.captions}
     tell(out, PLANTED, facts, bad=[], source={"kind": PLANTED, "files": 0})
 
 
@@ -219,6 +231,7 @@ def store_files(stage: Ingest, out: Artefact) -> None:
     from embprobe.data.reading import image_reader, upscaled
     from embprobe.data.split import split_codes
     from embprobe.data.summary import set_facts
+    from embprobe.data.writing import write_rows
 
     source, rows, names = stage.listing, stage.rows, stage.called()
     reading = image_reader(stage.source, stage.size, source.shape, skip_bad=stage.skip_bad, threads=stage.threads)
@@ -249,24 +262,6 @@ def tell(out: Artefact, name: str, facts: dict[str, Json], **more: Json) -> None
     out.note(**facts, **more)
     for line in lines_of(facts, name):
         console.say(line)
-
-
-def write_rows(
-    out: Artefact, keys: Sequence[str], splits: Sequence[int], ids: Sequence[int] | None, classes: Sequence[str]
-) -> None:
-    """Writes what is known of every image before it is decoded."""
-    import numpy as np
-
-    out.write_lines("key.jsonl", keys)
-    write_column(out, "split", np.array(splits), "uint8")
-    if ids is not None:
-        out.write_json("classes.json", list(classes))
-        write_column(out, "label", np.array(ids), "int32")
-
-
-def write_column(out: Artefact, name: str, values: "NDArray[np.generic]", dtype: str) -> None:
-    """Writes an array that is small beside the images."""
-    out.create(name, values.shape, dtype).write(values)
 
 
 def create_images(out: Artefact, count: int, shape: tuple[int, int, int]) -> Array:
