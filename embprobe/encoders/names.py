@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GROUP = "embprobe.encoders"
 WEIGHTS_FILE, CONFIG, PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
+TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,14 @@ def told_beside(weights: Path) -> dict[str, str]:
     """The content of what a folder tells beside its weights, by file."""
     told = (weights.parent / name for name in (CONFIG, PREPROCESSOR))
     return {file.name: file_hash(file) for file in told if file.is_file()}
+
+
+def text_files(folder: Path) -> dict[str, str]:
+    """The content of a text encoder's folder, by file. Raises UserError for one without weights or tokenizer."""
+    weights = weights_in(folder)
+    if not (folder / TOKENIZER).is_file():
+        raise UserError(f"{folder} has no {TOKENIZER}; save the tokenizer there with `save_pretrained`")
+    return {file.name: file_hash(file) for file in (weights, folder / CONFIG, folder / TOKENIZER)}
 
 
 # ---- weights of timm models, from the Hugging Face hub
