@@ -88,6 +88,19 @@ def without_pairs(splits: Sequence[str], factors_NF: Floats, texts: Sequence[str
 # ---- of any caption
 
 
+def chosen_words(factors: Sequence[str], known: Words) -> dict[str, list[str]]:
+    """The words of factors, by the names that a data set has words for, or as NAME=WORD/WORD/…. Raises UserError."""
+    chosen: dict[str, list[str]] = {}
+    for text in factors:
+        name, _, listed = text.strip().partition("=")
+        words = [word.strip() for word in listed.split("/") if word.strip()] if listed else list(known.get(name, ()))
+        if len(set(words)) < 2:
+            there = f"; this data set has words for {', '.join(known)}" if known else ""
+            raise UserError(f"--factors {text!r} needs two words or more, as in colour=red/green/blue{there}")
+        chosen[name] = words
+    return chosen
+
+
 def named_words(caption: str | None, words: Words) -> dict[str, int]:
     """For each factor of which a caption holds exactly one word, that word's place; whole words, whatever their case."""
     held = set(re.findall(r"\w+", (caption or "").casefold()))

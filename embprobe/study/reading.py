@@ -138,7 +138,11 @@ class Study:
     def how(self, samples: Samples) -> str:
         """By class or not, guidance, and every option that differs among rows of one encoder."""
         mine = settings(samples)
-        words = ["by class" if samples.denoiser.conditional else "", guidance_words(mine.get("sample.guidance"))]
+        denoiser = samples.denoiser
+        words = [
+            "by class" if denoiser.conditional else "by caption" if denoiser.text else "",
+            guidance_words(mine.get("sample.guidance")),
+        ]
         varied = self.varied.get((samples.embeddings.artefact.fingerprint, samples.denoiser.conditional), set())
         words += [f"{worded(key)} {text_of(mine[key])}" for key in self.ways if key in varied and key in mine]
         return ", ".join(w for w in words if w)
