@@ -107,6 +107,11 @@ def worded(key: str) -> str:
     return option if option == words[stage] else f"{words[stage]} {option.replace('_', ' ')}"
 
 
+def condition_words(samples: Samples) -> str:
+    """What the denoiser was told, in words; nothing where that was nothing."""
+    return "by class" if samples.denoiser.conditional else "by caption" if samples.denoiser.text else ""
+
+
 def guidance_words(strength: float | None) -> str:
     """The guidance in words, where there is any."""
     return "" if strength in (None, 1) else f"guidance {strength:g}"

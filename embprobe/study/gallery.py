@@ -85,10 +85,8 @@ class Gallery:
                 rows, beside = np.arange(min(ACROSS * ROWS, len(images))), NOTHING
                 if label is not None and len(set(label)) > 1:
                     rows, beside = class_rows(label, names)
-                    by_class, by_prompt = (
-                        by_class or evaluation.shown.labels is not None,
-                        by_prompt or evaluation.shown.labels is None,
-                    )
+                    of_prompts = evaluation.shown.labels is None
+                    by_class, by_prompt = by_class or not of_prompts, by_prompt or of_prompts
                 name = f"samples-{self.study.name(evaluation)[:40]}-{evaluation.short}"
                 caption = self.caption(evaluation, bool(earlier))
                 sheets += self.keep(name, pictures(images, rows), caption, beside)

@@ -12,12 +12,12 @@ HEADERS = ("factor", "samples of", "n", "agree", "95 % interval", "by chance", "
 NULL_HEADERS = ("factor", "samples of", "n", "TV from training images", "by chance below")
 ROWS = {"joint": "all that is named", "unseen": "words never seen together"}
 WORDS = (
-    "Share of samples that a judge of factors finds as their prompt names them. By chance: training images in the samples' place. "
-    "Words never seen together: prompts whose words no training caption names at once."
+    "Share of samples that a judge of factors finds as their prompt names them. By chance: training images in the samples' "
+    "place. Words never seen together: prompts whose words no training caption names at once."
 )
 NULL_WORDS = (
-    "Samples without a prompt: how far the shares of what the judge sees lie from those of training images (total variation), and "
-    "what 95 of 100 draws of as many training images stay below."
+    "Samples without a prompt: how far the shares of what the judge sees lie from those of training images (total variation), "
+    "and what 95 of 100 draws of as many training images stay below."
 )
 
 
