@@ -10,6 +10,7 @@ from embprobe.metrics.estimate import Estimate
 from embprobe.store import Artefact, Json
 from embprobe.study.facts import (
     Aliases,
+    condition_words,
     differing,
     encoder_label,
     estimates_of,
