@@ -64,7 +64,7 @@ def asked(
         return lambda rows: ids[rows.start : rows.stop]
     if prompts is None or denoiser.text is None:
         return None
-    if denoiser.text != BYTES and text_files(Path(denoiser.text)) != denoiser.artefact.spec["text"]:
+    if denoiser.text != BYTES and text_files(Path(denoiser.text)) != denoiser.facts["text"]:
         raise UserError(
             f"{denoiser.text} is not the text encoder that denoiser {denoiser.short} learned with; put it back"
         )

@@ -257,6 +257,7 @@ class Diffuse(Training):
 
         facts: dict[str, Json] = {"network": config.json(), **learned.scale.json()}
         images = learned.of.images
+        facts |= {"text": self.spec()["text"], "label_dropout": self.label_dropout} if self.text else {}
         if config.classes is not None and images.labels is not None:
             counts = np.bincount(images.labels[rows], minlength=config.classes)
             facts |= {"classes": images.classes, "shares": (counts / counts.sum()).tolist()}
