@@ -61,7 +61,7 @@ def without_probabilities(sets: Mapping[str, FeatureSet]) -> dict[str, FeatureSe
 def agreement(
     factors: Factors, sets: Mapping[str, FeatureSet], prompts: Sequence[str | None], captions: Sequence[str | None]
 ) -> dict[str, Json]:
-    """Shares of samples that agree with their prompts, by factor, jointly, and for words never seen together.
+    """Shares of samples that agree with their prompts, by factor, jointly, and for words seen together or never.
 
     `prompts` are those of the samples, `captions` those of the training images. Each stands between what training
     images in the samples' place would give (`chance`) and what the judge gets on real ones (`ceiling`).
@@ -73,9 +73,10 @@ def agreement(
         here = slice(column, column + 1)
         found[name] = told(judged[:, here], asked[:, here], real[:, here], factors.accuracy[name])
     report: dict[str, Json] = {"factors": found, "joint": told(judged, asked, real, factors.whole)}
-    known = {tuple(row) for row in named_in(captions, factors.words).tolist()}
-    unseen = np.array([sum(w >= 0 for w in row) > 1 and not seen_in(row, known) for row in asked.tolist()], bool)
-    report["unseen"] = told(judged[unseen], asked[unseen], real, factors.whole)
+    known, several = {tuple(row) for row in named_in(captions, factors.words).tolist()}, (asked >= 0).sum(1) > 1
+    together = np.array([seen_in(row, known) for row in asked.tolist()], bool)
+    for name, kept in (("seen", several & together), ("unseen", several & ~together)):
+        report[name] = told(judged[kept], asked[kept], real, factors.whole)
     null = np.array([prompt is None for prompt in prompts], bool)
     if null.sum() >= LEAST:
         report["null"] = null_shares(factors, judged[null], real)

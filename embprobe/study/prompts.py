@@ -10,10 +10,10 @@ from embprobe.study.judging import JudgeReport
 
 HEADERS = ("factor", "samples of", "n", "agree", "95 % interval", "by chance", "the judge on real images")
 NULL_HEADERS = ("factor", "samples of", "n", "TV from training images", "by chance below")
-ROWS = {"joint": "all that is named", "unseen": "words never seen together"}
+ROWS = {"joint": "all that is named", "seen": "words seen together", "unseen": "words never seen together"}
 WORDS = (
     "Share of samples that a judge of factors finds as their prompt names them. By chance: training images in the samples' "
-    "place. Words never seen together: prompts whose words no training caption names at once."
+    "place. Words seen together: prompts of several words that some training caption names at once, or that none does."
 )
 NULL_WORDS = (
     "Samples without a prompt: how far the shares of what the judge sees lie from those of training images (total variation), "

@@ -34,6 +34,7 @@ def test_shares_are_counted_by_factor_and_jointly() -> None:
     assert hue["chance"] == 0.5 and kind["chance"] == pytest.approx((2 + 1 + 2 + 1) / 16)
     assert joint["chance"] == pytest.approx((1 + 0 + 1 + 1) / 16)
     assert [e["floor"]["value"] for e in (hue, kind, joint)] == [0.9, 0.8, 0.75]
+    assert (found["seen"]["value"], found["seen"]["count"]) == (1.0, 1)
     unseen = found["unseen"]  # red dog and green cat; a fish names one word alone
     assert (unseen["value"], unseen["count"]) == (0.5, 2) and "null" not in found
 
@@ -74,5 +75,5 @@ def test_the_page_has_a_line_for_each_factor_and_escapes_words() -> None:
     found = agreement(FACTORS, sets, ["a red cat"] * 8 + [None] * 8, ["a red cat"])
     judge = JudgeReport("judge", 0.75, (), ("mine <b>",), ({"agreement": found},), (), {})
     page = prompts_section([judge])
-    assert page.count("<tr>") == 2 + 3 + 2 and "mine &lt;b&gt;" in page and "all that is named" in page
+    assert page.count("<tr>") == 2 + 4 + 2 and "mine &lt;b&gt;" in page and "all that is named" in page
     assert prompts_section([JudgeReport("other", 0.9, (), ("mine",), ({},), (), {})]) == ""
