@@ -18,7 +18,7 @@ TOLD = 0.5  # chance that a caption tells of a factor beside creature and hue
 STREAM = 1 << 32  # keeps the draws of captions apart from those of scenes
 
 
-def word_of(name: str, value: float) -> str | None:
+def factor_word(name: str, value: float) -> str | None:
     """The word for a factor's value; None where nothing is said of it."""
     factor = next(f for f in FACTORS if f.name == name)
     if factor.kind == "category":
@@ -46,7 +46,7 @@ def scene_captions(seed: int, factors_NF: Floats, vary: Names) -> list[str]:
 
 def _caption(rng: np.random.Generator, factors_F: Floats, names: Sequence[str]) -> str:
     value = {f.name: float(v) for f, v in zip(FACTORS, factors_F, strict=True)}
-    words = {name: word for name in names if (word := word_of(name, value[name]))}
+    words = {name: word for name in names if (word := factor_word(name, value[name]))}
     named = " ".join(words[name] for name in ("hue", "creature") if name in words)
     parts = [f"{'an' if named[0] in 'aeiou' else 'a'} {named}"]
     details = {
@@ -81,7 +81,7 @@ def pairs_of(texts: Sequence[str]) -> list[tuple[str, str]]:
 def without_pairs(splits: Sequence[str], factors_NF: Floats, texts: Sequence[str]) -> list[str]:
     """The splits, with every scene of one of these pairs of hue and creature in val."""
     pairs, hue = set(pairs_of(texts)), [f.name for f in FACTORS].index("hue")
-    told = [(word_of("hue", float(row[hue])), word_of("creature", float(row[0]))) for row in factors_NF]
+    told = [(factor_word("hue", float(row[hue])), factor_word("creature", float(row[0]))) for row in factors_NF]
     return ["val" if pair in pairs else split for pair, split in zip(told, splits, strict=True)]
 
 

@@ -19,7 +19,7 @@ DRAW = 1 << 20  # keeps the draws of conditions apart from those of noise
 CHUNK_BYTES = 1 << 20
 
 
-def learned(
+def learned_conditions(
     images: Images, reader: TextReader | None, out: Artefact, device: str
 ) -> Callable[[np.ndarray], Tensor] | None:
     """Conditions (n,…) of rows of a data set: captions where there is a `reader`, else class ids.
@@ -52,7 +52,7 @@ def _states(captions: list[str | None], reader: TextReader, out: Artefact, devic
     return states
 
 
-def asked(
+def asked_conditions(
     denoiser: Denoiser, labels: np.ndarray | None, prompts: list[str | None] | None, device: str
 ) -> Callable[[range], Tensor] | None:
     """Conditions (n,…) of samples by their rows, on the CPU; None where nothing is asked for.
@@ -76,7 +76,7 @@ def asked(
     return lambda rows: read[of[rows.start : rows.stop]]
 
 
-def labels(denoiser: Denoiser, wanted: str, count: int, seed: int) -> np.ndarray:
+def drawn_labels(denoiser: Denoiser, wanted: str, count: int, seed: int) -> np.ndarray:
     """Class ids (count,) i32: in turn (`balanced`), by the training shares (`empirical`), or all of one class."""
     names, rows = denoiser.classes, np.arange(count, dtype=np.int32)
     if wanted == "balanced":
@@ -86,7 +86,7 @@ def labels(denoiser: Denoiser, wanted: str, count: int, seed: int) -> np.ndarray
     return _in_blocks(len(names), denoiser.facts["shares"], count, seed).astype(np.int32)
 
 
-def captions(denoiser: Denoiser, count: int, seed: int) -> list[str | None]:
+def drawn_captions(denoiser: Denoiser, count: int, seed: int) -> list[str | None]:
     """Captions of training images at random."""
     rows, told = denoiser.training_rows(), denoiser.latents.images.captions or []
     return [told[rows[place]] for place in _in_blocks(len(rows), None, count, seed)]

@@ -18,7 +18,7 @@ from embprobe.encoders.names import check_name
 from embprobe.errors import UserError
 from embprobe.evaluation.inception import INCEPTION, INCEPTION_SHA256, inception_file
 from embprobe.evaluation.output import JudgeOutput
-from embprobe.nn.classifier import build_classifier, heads_of
+from embprobe.nn.classifier import build_classifier, head_sizes
 from embprobe.nn.weights import read_weights, restored
 from embprobe.pixels import channel_statistics, check_channels, preprocess
 from embprobe.threads import usable_cores
@@ -110,12 +110,12 @@ def _dataset_classifier(artefact: "Artefact") -> Judge:
     facts = artefact.read_json("classifier.json", dict)
     size, channels = facts["size"], facts.get("channels", 3)
     height, width = (size, size) if isinstance(size, int) else size
-    network = restored(lambda told: build_classifier(sum(heads_of(told)), channels), facts, artefact.weights())
+    network = restored(lambda told: build_classifier(sum(head_sizes(told)), channels), facts, artefact.weights())
     network.eval()
     factors: dict[str, list[str]] | None = facts.get("factors")
     return Judge(
         f"classifier {artefact.short}",
-        partial(classifier_features, network, size=(height, width), heads=heads_of(facts)),
+        partial(classifier_features, network, size=(height, width), heads=head_sizes(facts)),
         network,
         channels=channels,
         classes=None if factors else facts["classes"],

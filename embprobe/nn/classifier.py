@@ -23,7 +23,7 @@ def build_classifier(classes: int, channels: int = 3) -> ResNet:
     return network
 
 
-def heads_of(facts: Json) -> tuple[int, ...]:
+def head_sizes(facts: Json) -> tuple[int, ...]:
     """Outputs of each head, by what `classify` tells: one for the classes, or one a factor."""
     return tuple(len(words) for words in facts["factors"].values()) if "factors" in facts else (len(facts["classes"]),)
 

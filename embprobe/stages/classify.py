@@ -79,7 +79,7 @@ class Classify(Training):
     def run(self, out: Artefact) -> None:
         import torch
 
-        from embprobe.nn.classifier import Classifier, heads_of, load_trunk
+        from embprobe.nn.classifier import Classifier, head_sizes, load_trunk
         from embprobe.training.batches import RowBatches
         from embprobe.training.engine import warmup_cosine
 
@@ -97,7 +97,7 @@ class Classify(Training):
             return {"images": torch.from_numpy(batch["images"]), "label": torch.from_numpy(label).long()}
 
         def build() -> "Task":
-            task = Classifier(heads_of(facts), self.rate, self.flip, images.channels)
+            task = Classifier(head_sizes(facts), self.rate, self.flip, images.channels)
             if self.weights is not None:
                 load_trunk(task.network, self.weights)
             task.network.to(memory_format=torch.channels_last)

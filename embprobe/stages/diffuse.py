@@ -218,7 +218,11 @@ class Diffuse(Training):
                 resident=resident,
             )
 
-        condition = conditions.learned(latents.images, reader, out, self.device) if self.conditional or reader else None
+        condition = (
+            conditions.learned_conditions(latents.images, reader, out, self.device)
+            if self.conditional or reader
+            else None
+        )
         batches = self.batches(learned, rows, resident is not None, condition)
         rate = warmup_constant(self.warmup)
         self.train(build, batches, rate, out, label="diffusing", ema=self.ema or None, kept=self.kept_steps())

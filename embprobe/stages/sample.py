@@ -150,14 +150,14 @@ class Sample(Stage):
             Denoiser(self.denoiser),
             Decoder(self.decoder),
         )
-        labels = None if self.labels is None else conditions.labels(denoiser, self.labels, self.count, self.seed)
+        labels = None if self.labels is None else conditions.drawn_labels(denoiser, self.labels, self.count, self.seed)
         if labels is not None:
             out.create("label", (self.count,), "int32").write(labels)
             out.write_json("classes.json", denoiser.classes)
         prompts = self.asked(denoiser)
         if prompts is not None:
             out.write_lines("caption.jsonl", prompts)
-        condition = conditions.asked(denoiser, labels, prompts, device)
+        condition = conditions.asked_conditions(denoiser, labels, prompts, device)
         images = self.draw(denoiser, decoder, condition, out, device)
         height, width = images.shape[1:3]
         out.note(count=self.count, size=height if height == width else [height, width])
@@ -172,7 +172,7 @@ class Sample(Stage):
         if denoiser.text is None or self.sampler == "gaussian":
             return None
         if self.prompt is None and self.prompts is None:
-            return conditions.captions(denoiser, self.count, self.seed)
+            return conditions.drawn_captions(denoiser, self.count, self.seed)
         given = [self.prompt] if self.prompts is None else read_prompts(self.prompts)
         return [given[row % len(given)] or None for row in range(self.count)]
 

@@ -6,13 +6,13 @@ import pytest
 from embprobe.data.captions import (
     HUES,
     chosen_words,
+    factor_word,
     named_in,
     named_words,
     pairs_of,
     scene_captions,
     scene_words,
     without_pairs,
-    word_of,
 )
 from embprobe.data.planted import FACTORS, planted_factors
 from embprobe.errors import UserError
@@ -26,7 +26,7 @@ COLUMN = {f.name: place for place, f in enumerate(FACTORS)}
      (250, "blue"), (300, "violet"), (350, "pink"), (360, "pink")],
 )  # fmt: skip
 def test_hues_are_called_as_one_sees_them(degrees: float, word: str) -> None:
-    assert word_of("hue", degrees / 360) == word
+    assert factor_word("hue", degrees / 360) == word
 
 
 def test_every_caption_names_hue_and_creature_and_only_what_is_so() -> None:
@@ -37,7 +37,7 @@ def test_every_caption_names_hue_and_creature_and_only_what_is_so() -> None:
     for place, (name, listed) in enumerate(words.items()):
         told = named[:, place] >= 0
         assert told.all() if name in ("hue", "creature") else 0.1 < told.mean() < 0.6
-        true = [word_of(name, float(value)) for value in factors[told, COLUMN[name]]]
+        true = [factor_word(name, float(value)) for value in factors[told, COLUMN[name]]]
         assert [listed[word] for word in named[told, place]] == true
 
 

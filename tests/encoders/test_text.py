@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from embprobe.encoders.conditions import learned
+from embprobe.encoders.conditions import learned_conditions
 from embprobe.encoders.text import FolderReader, text_reader
 from embprobe.errors import UserError
 from embprobe.making import make
@@ -107,7 +107,7 @@ def test_kept_states_are_read_by_caption(captioned: Artefact, store: Store, tmp_
     reader, out = FolderReader(text_folder(tmp_path / "clip"), 6), store.open(Toy())
     images = Images(captioned)
     with out.locked():
-        condition = learned(images, reader, out, "cpu")
+        condition = learned_conditions(images, reader, out, "cpu")
         assert condition is not None
         rows = torch.tensor([6, 0, 3]).numpy()
         expected = reader([(images.captions or [])[row] for row in rows])

@@ -181,7 +181,7 @@ def test_a_batch_holds_the_bytes_of_its_captions_and_nothing_for_none(captioned_
     latents = Latents(captioned_latents)
     captions = latents.images.captions
     assert captions is not None
-    condition = conditions.learned(latents.images, ByteReader(8), captioned_latents, "cpu")
+    condition = conditions.learned_conditions(latents.images, ByteReader(8), captioned_latents, "cpu")
     assert condition is not None
     batch = condition(np.array([0, 6, 1]))
     assert batch.shape == (3, 8) and not batch[1].any() and batch.dtype == torch.int16
