@@ -102,6 +102,11 @@ def test_a_recipe_runs_end_to_end_and_again_at_no_cost(
     assert (report.path / "report.html").stat().st_size > 10_000
     if recipe.stem == "afhq-paper":
         has_the_papers_tables_and_figures(report)
+    if recipe.stem == "text":
+        page = (report.path / "report.html").read_text()
+        assert all(
+            w in page for w in ("words never seen together", "Samples without a prompt", "a green beetle", "by caption")
+        )
     again = shell(*line)
     assert (again.code, again.out) == (0, made.out)
     assert "diffusing" in made.err and "diffusing" not in again.err

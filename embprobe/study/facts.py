@@ -71,7 +71,9 @@ def settings(samples: Samples) -> dict[str, Json]:
     for stage, artefact in chain(samples).items():
         without = {*artefact.inputs, *NEITHER}
         options |= {f"{stage}.{k}": v for k, v in artefact.spec.items() if k not in without}
-    return options
+    prompts = options.pop("sample.prompts", None) and Path(str(samples.artefact.options["prompts"])).name
+    prompt = options.pop("sample.prompt", None)
+    return options | ({} if prompt is None and prompts is None else {"sample.prompt": prompts or prompt or "none"})
 
 
 def seeds(samples: Samples) -> dict[str, Json]:
