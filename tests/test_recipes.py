@@ -105,7 +105,7 @@ def test_a_recipe_runs_end_to_end_and_again_at_no_cost(
     if recipe.stem == "text":
         page = (report.path / "report.html").read_text()
         assert all(
-            w in page for w in ("words never seen together", "Samples without a prompt", "a green beetle", "by caption")
+            w in page for w in ("words never seen together", "Samples without a prompt", "a red beetle", "by caption")
         )
     again = shell(*line)
     assert (again.code, again.out) == (0, made.out)
