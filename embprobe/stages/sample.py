@@ -131,7 +131,9 @@ class Sample(Stage):
         if not denoiser.learns_condition and (self.labels is not None or self.guidance != 1):
             raise UserError(f"denoiser {denoiser.short} knows no classes; leave --labels and --guidance out")
         if self.guidance != 1 and denoiser.label_dropout == 0:
-            raise UserError(f"denoiser {denoiser.short} learned no null condition; leave --guidance out")
+            raise UserError(
+                f"denoiser {denoiser.short} learned no null {'caption' if denoiser.text else 'class'}; leave --guidance out"
+            )
         if denoiser.conditional and self.labels not in (None, "balanced", "empirical", *denoiser.classes):
             names = denoiser.classes
             hint = did_you_mean(str(self.labels), names)
