@@ -147,11 +147,8 @@ class Sample(Stage):
         from embprobe.device import device_of
         from embprobe.encoders import conditions
 
-        device, denoiser, decoder = (
-            device_of(self.device, deterministic=self.deterministic),
-            Denoiser(self.denoiser),
-            Decoder(self.decoder),
-        )
+        device = device_of(self.device, deterministic=self.deterministic)
+        denoiser, decoder = Denoiser(self.denoiser), Decoder(self.decoder)
         labels = None if self.labels is None else conditions.drawn_labels(denoiser, self.labels, self.count, self.seed)
         if labels is not None:
             out.create("label", (self.count,), "int32").write(labels)
