@@ -233,7 +233,7 @@ def test_xxh128sum_agrees_with_every_checksum(chain: tuple[Reader, list[str]]) -
         reader.runs(block("store", "bash", "xxh128sum"))
 
 
-@pytest.mark.parametrize("name", ["data", "encoders", "samples"])
+@pytest.mark.parametrize("name", ["data", "encoders", "samples", "text"])
 def test_a_page_runs_from_top_to_bottom_in_a_folder_of_its_own(name: str, reader: Reader) -> None:
     if name == "encoders":
         transformers_folder(reader.folder / "my-dinov2")

@@ -28,8 +28,13 @@ ENCODERS = {
     "diffuse_steps": 2, "diffuse_width": 32, "diffuse_depth": 1, "decode_steps": 2, "decode_width": 8, "samples": 24,
     "sampler_steps": 2, "judges": NETWORK,
 }  # fmt: skip
+TEXT = {
+    "count": 96, "judge_count": 64, "classify_steps": 2, "diffuse_steps": 3, "diffuse_width": 32, "diffuse_depth": 1,
+    "decode_steps": 2, "samples": 96, "free_samples": 16, "sampler_steps": 2,
+}  # fmt: skip
 SMALL = {
     "demo": DEMO,
+    "text": TEXT,
     "encoders": ENCODERS,
     "imagenette64": {k: v for k, v in IMAGENETTE.items() if k not in ("count", "patch")} | {"sampler_steps": 2},
     "afhq-paper": AFHQ | {"by_class_steps": 9, "keep_epochs": "[2.3, 4.6]"},
@@ -60,7 +65,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def given(recipe: Path, faces: Path) -> list[str]:
     """What a recipe needs to be given."""
-    return [] if recipe.stem == "demo" else ["--set", f"images={faces}"]
+    return [] if recipe.stem in ("demo", "text") else ["--set", f"images={faces}"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
@@ -97,6 +102,11 @@ def test_a_recipe_runs_end_to_end_and_again_at_no_cost(
     assert (report.path / "report.html").stat().st_size > 10_000
     if recipe.stem == "afhq-paper":
         has_the_papers_tables_and_figures(report)
+    if recipe.stem == "text":
+        page = (report.path / "report.html").read_text()
+        assert all(
+            w in page for w in ("words never seen together", "Samples without a prompt", "a red beetle", "by caption")
+        )
     again = shell(*line)
     assert (again.code, again.out) == (0, made.out)
     assert "diffusing" in made.err and "diffusing" not in again.err

@@ -20,6 +20,7 @@ ORDER = (
         "data",
         "encoders",
         "samples",
+        "text",
         "report",
         "metrics",
         "recipes",

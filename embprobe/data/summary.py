@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from embprobe import console
 from embprobe.data.catalogue import Catalogue
-from embprobe.store import Json
+from embprobe.store import Artefact, Json
 
 SHOWN = 8  # classes, and reasons, that a line names
 MOST_KEPT = 5  # reasons for skipping that a manifest repeats; bad.jsonl has them all
@@ -22,6 +23,13 @@ def set_facts(rows: Catalogue, names: Sequence[str], skipped: Sequence[Json]) ->
         facts["class_counts"] = {name: counts[own] for own, name in zip(rows.classes, names, strict=True)}
     facts["captions"] = sum(caption is not None for caption in rows.captions() or ())
     return facts | {"skipped": len(skipped), "skipped_first": list(skipped[:MOST_KEPT])}
+
+
+def tell(out: Artefact, name: str, facts: dict[str, Json], **more: Json) -> None:
+    """Keeps what the set holds in the manifest, and says it in a few lines."""
+    out.note(**facts, **more)
+    for line in lines_of(facts, name):
+        console.say(line)
 
 
 def lines_of(facts: Mapping[str, Json], name: str) -> list[str]:

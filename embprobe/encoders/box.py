@@ -25,5 +25,6 @@ def boxed(word: object) -> Boxed | None:
 
 
 BOX = {
-    name: Boxed(FOLDER / f"{name}.safetensors", 64, 8, 128, "ImageNet's terms of access") for name in ("mae-tiny", "ijepa-tiny")
+    name: Boxed(FOLDER / f"{name}.safetensors", 64, 8, 128, "ImageNet's terms of access")
+    for name in ("mae-tiny", "ijepa-tiny")
 }

@@ -75,8 +75,8 @@ def from_transformers(weights: Path | None, layer: Words, given: Given) -> Encod
         raise UserError(
             f"{folder / CONFIG} tells of a {model_type}; the folders that are read are {', '.join(NETWORKS)}"
         )
-    model = _loaded(folder, model_type)
     name, prefix, norm = NETWORKS[model_type]
+    model = transformers_network(folder, name, **_vit_options(folder, model_type))
     settings = model.config
     prefix += int(getattr(settings, "num_register_tokens", 0) or 0)
     side, patch = _side(settings.image_size), _side(settings.patch_size)
@@ -103,32 +103,45 @@ def _folder(weights: Path | None) -> Path:
     return weights_in(weights.parent).parent
 
 
-def _loaded(folder: Path, model_type: str) -> "PreTrainedModel":
-    """The network, with every weight of its own from the file and nothing interpolated or run."""
+def transformers_network(folder: Path, name: str, **options: Any) -> "PreTrainedModel":  # Any: transformers' own
+    """A network of transformers' own, with every weight of its own from the folder and nothing interpolated or run.
+
+    Raises UserError where the folder does not hold it.
+    """
+    transformers = _library(folder)
+    open_weights(folder / WEIGHTS_FILE)  # says what the file is if it holds no tensors
+    cls = getattr(transformers, name, None)
+    if cls is None:
+        raise UserError(f"this transformers knows no {name}; install a newer one")
+    told: Config = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    transformers.logging.set_verbosity_error()
+    try:
+        model, loading = cls.from_pretrained(folder, **told, **options)
+    except Exception as error:  # transformers raises many kinds; whatever it was, the folder can't be taken
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder} can't be loaded by transformers ({reason}); save it again") from None
+    _check_whole(folder, loading)
+    network: PreTrainedModel = model
+    return network
+
+
+def _library(folder: Path) -> Any:  # Any: a library that need not be installed
+    """transformers. Raises UserError where it is not installed."""
     try:
         import transformers
     except ImportError:
         raise UserError(
             f"{folder} was saved by transformers, which is not installed; pip install 'embprobe[hf]'"
         ) from None
-    open_weights(folder / WEIGHTS_FILE)  # says what the file is if it holds no tensors
-    cls = getattr(transformers, NETWORKS[model_type][0], None)
-    if cls is None:
-        raise UserError(f"this transformers knows no {NETWORKS[model_type][0]}; install a newer one")
-    options: Config = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    if model_type in ("vit", "vit_mae", "ijepa", "deit"):
-        options["add_pooling_layer"] = False
+    return transformers
+
+
+def _vit_options(folder: Path, model_type: str) -> Config:
+    """What a ViT's class has to be told."""
     if model_type == "vit_mae":  # its own class shuffles and drops patches
         known = {k: v for k, v in read_config(folder).items() if k not in ("model_type", "architectures")}
-        options["config"] = transformers.ViTConfig(**known)
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        model, told = cls.from_pretrained(folder, **options)
-    except Exception as error:  # transformers raises many kinds; whatever it was, the folder can't be taken
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder} can't be loaded by transformers ({reason}); save it again") from None
-    _check_whole(folder, told)
-    return model  # type: ignore[no-any-return]
+        return {"add_pooling_layer": False, "config": _library(folder).ViTConfig(**known)}
+    return {"add_pooling_layer": False} if model_type in ("vit", "ijepa", "deit") else {}
 
 
 def _check_whole(folder: Path, told: Config) -> None:

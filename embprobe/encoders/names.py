@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GROUP = "embprobe.encoders"
 WEIGHTS_FILE, CONFIG, PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
+TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,6 @@ FILE, FOLDER = "vit", "folder"
 BUILT_IN = (*SHORT_NAMES, "pixels", FILE, FOLDER)
 OTHERWISE = {short: f"timm:{short}" for short in SHORT_NAMES} | {"pixels": "pixels:PATCH"}
 """Words that mean an encoder whatever artefacts are called, and how else each is written."""
-
-
-@dataclass(frozen=True)
-class EncoderRow:
-    """What is known of an encoder before it is loaded; None where it depends on the images or the package."""
-
-    name: str
-    source: str
-    size: int | None
-    grid: int | None
-    width: int | None
-    licence: str | None
-    here: bool | None  # whether the weights are on this machine; None where there are none to have
 
 
 def check_name(source: str) -> None:
@@ -190,25 +178,6 @@ def family_version(source: str) -> str | None:
     return f"{family.dist.name}=={family.dist.version}"
 
 
-def known_encoders() -> list[EncoderRow]:
-    """Every encoder that has a name, and each family of names; touches no network."""
-    rows = [
-        EncoderRow(
-            *(row.short, f"timm:{row.timm}", row.size, row.size // row.patch, row.width, row.licence),
-            here=hub_file(row.short, download=False) is not None,
-        )
-        for row in SHORT_NAMES.values()
-    ]
-    rows.append(EncoderRow("timm:NAME", "any ViT of timm", None, None, None, None, None))
-    rows.append(EncoderRow("FILE", "weights of a plain ViT, in timm's names", None, None, None, None, None))
-    rows.append(EncoderRow("FOLDER", "config.json and model.safetensors", None, None, None, None, None))
-    rows.append(EncoderRow("pixels[:PATCH]", "the images' own patches", None, None, None, None, None))
-    rows.append(EncoderRow("random:NAME", "an untrained ViT, of timm or vit-96x4-h4-p8", None, None, None, None, None))
-    for name in families():
-        rows.append(EncoderRow(f"{name}:NAME", family_version(f"{name}:") or name, None, None, None, None, None))
-    return rows
-
-
 # ---- folders that transformers or timm saved
 
 
@@ -225,6 +194,14 @@ def told_beside(weights: Path) -> dict[str, str]:
     """The content of what a folder tells beside its weights, by file."""
     told = (weights.parent / name for name in (CONFIG, PREPROCESSOR))
     return {file.name: file_hash(file) for file in told if file.is_file()}
+
+
+def text_files(folder: Path) -> dict[str, str]:
+    """The content of a text encoder's folder, by file. Raises UserError for one without weights or tokenizer."""
+    weights = weights_in(folder)
+    if not (folder / TOKENIZER).is_file():
+        raise UserError(f"{folder} has no {TOKENIZER}; save the tokenizer there with `save_pretrained`")
+    return {file.name: file_hash(file) for file in (weights, folder / CONFIG, folder / TOKENIZER)}
 
 
 # ---- weights of timm models, from the Hugging Face hub

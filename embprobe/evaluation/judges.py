@@ -18,7 +18,7 @@ from embprobe.encoders.names import check_name
 from embprobe.errors import UserError
 from embprobe.evaluation.inception import INCEPTION, INCEPTION_SHA256, inception_file
 from embprobe.evaluation.output import JudgeOutput
-from embprobe.nn.classifier import build_classifier
+from embprobe.nn.classifier import build_classifier, head_sizes
 from embprobe.nn.weights import read_weights, restored
 from embprobe.pixels import channel_statistics, check_channels, preprocess
 from embprobe.threads import usable_cores
@@ -37,6 +37,7 @@ class Judge:
     channels: int = 3
     classes: list[str] | None = None  # of the data set; None where its classes are others or it has none
     accuracy: float | None = None
+    factors: dict[str, list[str]] | None = None  # the words of each, whose probabilities stand side by side
     facts: dict[str, Any] = field(default_factory=dict)  # Any: JSON for the manifest
 
     @torch.no_grad()
@@ -109,21 +110,26 @@ def _dataset_classifier(artefact: "Artefact") -> Judge:
     facts = artefact.read_json("classifier.json", dict)
     size, channels = facts["size"], facts.get("channels", 3)
     height, width = (size, size) if isinstance(size, int) else size
-    network = restored(lambda told: build_classifier(len(told["classes"]), channels), facts, artefact.weights())
+    network = restored(lambda told: build_classifier(sum(head_sizes(told)), channels), facts, artefact.weights())
     network.eval()
+    factors: dict[str, list[str]] | None = facts.get("factors")
     return Judge(
         f"classifier {artefact.short}",
-        partial(classifier_features, network, size=(height, width)),
+        partial(classifier_features, network, size=(height, width), heads=head_sizes(facts)),
         network,
         channels=channels,
-        classes=facts["classes"],
+        classes=None if factors else facts["classes"],
+        factors=factors,
         accuracy=artefact.metrics["accuracy"],
-        facts={"fingerprint": artefact.fingerprint, "calibration_error": artefact.metrics.get("calibration_error")},
+        facts={"fingerprint": artefact.fingerprint, "calibration_error": artefact.metrics.get("calibration_error")}
+        | ({"factors": artefact.metrics["factors"]} if factors else {}),
     )
 
 
-def classifier_features(network: nn.Module, images_BHWC: Tensor, size: tuple[int, int]) -> JudgeOutput:
-    """What enters the last linear layer, (B,F), and class probabilities, of a torchvision classifier."""
+def classifier_features(
+    network: nn.Module, images_BHWC: Tensor, size: tuple[int, int], heads: tuple[int, ...] | None = None
+) -> JudgeOutput:
+    """What enters the last linear layer, (B,F), and probabilities, of a torchvision classifier: by head where it has some."""
     inputs: list[Tensor] = []
     last = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
     handle = last.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
@@ -132,7 +138,8 @@ def classifier_features(network: nn.Module, images_BHWC: Tensor, size: tuple[int
     finally:
         handle.remove()
     features = inputs[0].mean((2, 3)) if inputs[0].ndim == 4 else inputs[0]
-    return JudgeOutput(features, logits.flatten(1).softmax(1))
+    flat = logits.flatten(1)
+    return JudgeOutput(features, torch.cat([part.softmax(1) for part in flat.split(heads or flat.shape[1], 1)], 1))
 
 
 COMMON = ("resnet18", "resnet50", "vgg16", "squeezenet1_0", "squeezenet1_1", "alexnet")  # tried first, to be quick

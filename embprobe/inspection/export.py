@@ -62,7 +62,7 @@ def table_of(artefact: Artefact) -> Exported:
     rows = artefact.array(MAIN[artefact.stage])
     if artefact.stage == "sample":
         samples = Samples(artefact)
-        return Exported(rows, None, samples.labels, samples.classes, None, None)
+        return Exported(rows, None, samples.labels, samples.classes, None, samples.prompts)
     if artefact.stage == "decode":
         decoder = Decoder(artefact)
         return _of_images(rows, decoder.images, decoder.rows)

@@ -137,7 +137,7 @@ def _above(naming: Naming, artefact: Artefact, shown: set[Artefact]) -> Artefact
 
 def show_encoders(as_json: bool) -> None:
     """Every encoder that has a name, and each family of names."""
-    from embprobe.encoders.names import known_encoders
+    from embprobe.encoders.known import known_encoders
 
     rows = known_encoders()
     if as_json:

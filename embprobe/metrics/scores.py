@@ -1,5 +1,8 @@
 """Scores of judged classes: Inception-style score, total variation of class shares, confusion, calibration."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,3 +36,15 @@ def calibration_error(probabilities_NC: Tensor, true_N: Tensor, bins: int = 15) 
     gap_N = (judged_N == true_N).double() - confidence_N
     gap_M = torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_N.cpu(), gap_N.cpu())
     return float(gap_M.abs().sum() / len(gap_N))
+
+
+def judged_words(probabilities_NC: Tensor, heads: Sequence[int]) -> Tensor:
+    """The likeliest output of each head (N,heads) i64, of the heads' probabilities side by side."""
+    return torch.stack([part.argmax(1) for part in torch.split(probabilities_NC, list(heads), 1)], 1)
+
+
+def agreeing(judged_NH: np.ndarray, asked_NH: np.ndarray) -> np.ndarray:
+    """Whether everything that is asked for, −1 where nothing is, was judged so: (n,) bool, of those that ask for anything."""
+    told = asked_NH[(asked_NH >= 0).any(1)]
+    right: np.ndarray = ((judged_NH[(asked_NH >= 0).any(1)] == told) | (told < 0)).all(1)
+    return right

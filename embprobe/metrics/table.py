@@ -69,6 +69,7 @@ METRICS = (
     Metric("coverage", "coverage", 3, True, per_class=True),
     Metric("authenticity", "authenticity", 3, None, per_class=True),
     Metric("asked_class", "asked class", 3, True, any_count=True),
+    Metric("agreement", "agrees with prompt", 3, True, any_count=True, noun="agreement with the prompt"),
     Metric("latent_fd", "latent FD ÷ floor", 2, False, own_reference=True),
     Metric("gaussian_fd", "FD of Gaussian latents", 1, None, is_control=True),
     Metric("psnr", "PSNR", 1, True, any_count=True, of_embeddings=True),

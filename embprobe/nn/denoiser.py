@@ -12,6 +12,7 @@ from embprobe.diffusion import Objective, Schedule
 from embprobe.errors import UserError
 from embprobe.nn.dit import DiT
 from embprobe.nn.dropout import Dropouts
+from embprobe.nn.text import TextEncoder, text_width
 from embprobe.nn.unet import UNet
 from embprobe.nn.vae import posterior_sample
 from embprobe.training.task import Task
@@ -36,6 +37,8 @@ class DenoiserConfig:
     attention: tuple[int, ...] = (1, 2)
     one_head: bool = False
     scale_shift: bool = True
+    text_length: int | None = None  # bytes, or tokens of a frozen encoder, that are read of a caption
+    text_width: int | None = None  # of the frozen encoder's states; None for bytes
 
     @property
     def schedule(self) -> Schedule:
@@ -44,7 +47,10 @@ class DenoiserConfig:
 
     @property
     def null_condition(self) -> Tensor | None:
-        """What a network with classes takes for no condition, as one condition: the id after the last class."""
+        """What stands for no condition, as one condition: the id after the last class, or the empty caption."""
+        if self.text_length is not None:
+            shape = (self.text_length,) if self.text_width is None else (self.text_length, self.text_width)
+            return torch.zeros(shape, dtype=torch.int16 if self.text_width is None else torch.float32)
         return None if self.classes is None else torch.tensor(self.classes)
 
     def json(self) -> dict[str, object]:
@@ -65,6 +71,9 @@ def build_denoiser(config: DenoiserConfig) -> nn.Module:
 
     Raises UserError where the network can't take the grid.
     """
+    read, text = config.text_length, None
+    if read is not None:
+        text = TextEncoder(read, config.text_width, text_width(config.width))
     if config.network == "dit":
         return DiT(
             config.channels,
@@ -73,6 +82,7 @@ def build_denoiser(config: DenoiserConfig) -> nn.Module:
             depth=config.depth,
             heads=max(1, config.width // 64),
             classes=config.classes,
+            text=text,
             dropout=config.dropout,
         )
     if len(config.grid) != 2:
@@ -82,6 +92,7 @@ def build_denoiser(config: DenoiserConfig) -> nn.Module:
         width=config.width,
         multipliers=config.multipliers,
         classes=config.classes,
+        text=text,
         conditioning=config.conditioning,
         attention=config.attention,
         one_head=config.one_head,

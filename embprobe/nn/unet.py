@@ -10,6 +10,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
+from embprobe.nn.text import TextEncoder
+
 LEVELS = 3
 Conditioning = Literal["time", "cross"]
 
@@ -22,7 +24,7 @@ class UNet(nn.Module):
 
     A condition is a class id (B,); id `classes` is the learned null class, and `classes` None is unconditional. It
     enters by its embedding, trained along: added to the time embedding (`time`), or of width 8 and read by
-    cross-attention at the attention levels (`cross`).
+    cross-attention at the attention levels (`cross`). With `text` it is what that encoder takes, whose states they read.
     Sides that can't be halved twice are padded with zeros at the right and the bottom, and the prediction is cropped.
     Width 96 with multipliers 1-2-4 has 36.1 M parameters at d = 16; `cross` with 1-2-3, one head at 2 and 4 and no scale
     and shift has 35 133 136 and its class embedding: the published network's own.
@@ -35,6 +37,7 @@ class UNet(nn.Module):
         width: int = 96,
         multipliers: tuple[int, int, int] = (1, 2, 4),
         classes: int | None = None,
+        text: TextEncoder | None = None,
         conditioning: Conditioning = "time",
         attention: tuple[int, ...] = (1, 2),
         one_head: bool = False,
@@ -42,8 +45,8 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.classes = classes
-        cross = conditioning == "cross" and classes is not None
+        self.classes, self.text = classes, text
+        cross = text is not None or (conditioning == "cross" and classes is not None)
         has_attention = [2**level in attention for level in range(LEVELS)]
         common: dict[str, Any] = {
             "in_channels": channels,
@@ -56,21 +59,24 @@ class UNet(nn.Module):
             "dropout": dropout,
         }
         self.body: nn.Module
-        if cross and classes is not None:
+        if text is not None:
+            self.body = _cross(text.width, one_head, **common)
+        elif cross and classes is not None:
             self.embedding = nn.Embedding(classes + 1, 8)
-            self.body = _cross(one_head, **common)
+            self.body = _cross(8, one_head, **common)
         else:
             self.body = _plain(classes, one_head, **common)
         _zero_residuals(self.body)
 
     def forward(self, z_BdHW: Tensor, time_B: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The prediction BdHW at times in [0, 1000]; a condition is needed exactly if there are classes."""
+        """The prediction BdHW at times in [0, 1000]; a condition is needed exactly if it learned of any."""
         height, width = z_BdHW.shape[-2:]
         multiple = 2 ** (LEVELS - 1)
         padded = F.pad(z_BdHW, (0, -width % multiple, 0, -height % multiple)).contiguous()
-        if hasattr(self, "embedding"):
-            states = self.embedding(condition)[:, None]
-            out = self.body(padded, time_B, encoder_hidden_states=states, return_dict=False)[0]
+        if self.text is not None or hasattr(self, "embedding"):
+            states, there = (self.embedding(condition)[:, None], None) if self.text is None else self.text(condition)
+            read = {"encoder_hidden_states": states, "encoder_attention_mask": there}
+            out = self.body(padded, time_B, **read, return_dict=False)[0]
         else:
             out = self.body(padded, time_B, class_labels=condition, return_dict=False)[0]
         cropped: Tensor = out[..., :height, :width]
@@ -102,11 +108,11 @@ def _plain(classes: int | None, one_head: bool, **common: Any) -> nn.Module:  # 
     )
 
 
-def _cross(one_head: bool, **common: Any) -> nn.Module:  # Any: what both networks share
+def _cross(of: int, one_head: bool, **common: Any) -> nn.Module:  # Any: what both networks share
     first, *_ = widths = common["block_out_channels"]
     heads = tuple(1 if one_head else width // _head(first) for width in widths)
     # diffusers takes attention_head_dim as the number of heads
-    return _module(UNet2DConditionModel, attention_head_dim=heads, cross_attention_dim=8, **common)
+    return _module(UNet2DConditionModel, attention_head_dim=heads, cross_attention_dim=of, **common)
 
 
 def _module(kind: Callable[..., Any], **options: Any) -> nn.Module:  # Any: diffusers' models are not typed as modules

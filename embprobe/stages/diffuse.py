@@ -1,9 +1,11 @@
-"""Diffuse: train a denoiser on latents (N,*grid,d), unconditional or by class."""
+"""Diffuse: train a denoiser on latents (N,*grid,d), unconditional, by class or by caption."""
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from embprobe.encoders.names import text_files
 from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Artefact, Json
@@ -11,13 +13,17 @@ from embprobe.training.stage import COMPILE, Training
 from embprobe.views import Latents, Learned, log_spaced, step_at
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from torch import Tensor
 
+    from embprobe.encoders.text import TextReader
     from embprobe.nn.denoiser import DenoiserConfig
     from embprobe.training.task import Batches, Task
 
 MIN_SNR = 5.0
+BYTES = "bytes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,9 @@ class Diffuse(Training):
     0.0195, a constant rate, no averaging, batch 24, one head of cross-attention to a class embedding trained along. Both
     normalise latents per channel and have a learned null class. Options left out are the preset's. Images are not
     mirrored, since latents can't be.
+
+    With --text captions are the condition, read by cross-attention: their UTF-8 bytes by a small transformer trained along,
+    in whatever language, or the states of a frozen text encoder in a folder. Images without one have the null caption.
     """
 
     version = 3
@@ -76,6 +85,19 @@ class Diffuse(Training):
     preset: Literal["paper", "modern"] = option("where options left out come from", "modern")
     conditional: bool = option("learn each class, and a null class for guidance", False)
     label_dropout: float = option("share of labels replaced by the null class", 0.1, least=0, below=1)
+    text: str | None = option(
+        "learn captions: `bytes`, by an encoder trained along, or the folder of a text encoder that transformers saved",
+        None,
+        path=True,
+        later=True,
+    )
+    text_length: int = option(
+        "bytes of a caption that are read, or tokens of a folder's encoder; what is longer is cut",
+        256,
+        later=True,
+        least=1,
+        most=4096,
+    )
     train_images: int | None = option(
         "use only this many training images; smaller subsets lie in larger ones", None, least=1
     )
@@ -104,11 +126,13 @@ class Diffuse(Training):
     @property
     def chosen(self) -> Preset:
         """The preset, with what was given in its place."""
-        preset = MODERN if self.preset == "modern" else PAPER_BY_CLASS if self.conditional else PAPER
+        preset = MODERN if self.preset == "modern" else PAPER_BY_CLASS if self.conditional or self.text else PAPER
         if (self.network or preset.network) == "dit":
             preset = replace(preset, width=DIT_WIDTH, conditioning="time")
         if self.preset == "modern":
             preset = replace(preset, warmup=min(preset.warmup, self.steps // 10))
+        if self.text is not None:
+            preset = replace(preset, conditioning="cross")
         given = {f.name: getattr(self, f.name, None) for f in fields(preset)}
         return replace(preset, **{name: value for name, value in given.items() if value is not None})
 
@@ -116,17 +140,32 @@ class Diffuse(Training):
         options = asdict(self.chosen) | {"keep_epochs": tuple(sorted(set(self.keep_epochs)))}
         return {name: value for name, value in options.items() if hasattr(self, name)}
 
+    def validate(self) -> None:
+        if self.text is not None and self.conditional:
+            raise UserError("--conditional learns classes and --text captions; give one of them")
+        if self.text not in (None, BYTES) and not Path(str(self.text)).is_dir():
+            raise UserError(f"--text {self.text} is neither `bytes` nor a folder with a text encoder; check the path")
+
     def spec(self) -> dict[str, Json]:
         """A preset counts by what it holds, not by its name; kept epochs by the steps that are no milestones anyway."""
         chosen, usual = asdict(self.chosen), {f.name: f.default for f in fields(Preset)}
         held = {k: v for k, v in chosen.items() if k not in LATER or v != usual[k]}
         spec = super().spec() | {k: list(v) if isinstance(v, tuple) else v for k, v in held.items()}
         del spec["preset"]
+        if self.text is None:
+            spec.pop("text_length", None)
+        elif self.text != BYTES:
+            spec["text"] = text_files(Path(self.text))
         if self.keep_epochs and Latents(self.latents).images.artefact.complete:
             del spec["keep_epochs"]
             beyond = sorted({*self.kept_steps()} - {*log_spaced(self.steps)})
             spec |= {"kept_steps": beyond} if beyond else {}
         return spec
+
+    def options(self) -> dict[str, Json]:
+        """The options as given, with the absolute path of a text encoder's folder."""
+        own = self.text in (None, BYTES)
+        return super().options() | ({} if own else {"text": str(Path(str(self.text)).expanduser().absolute())})
 
     def kept_steps(self) -> tuple[int, ...]:
         """The steps at the epochs to keep."""
@@ -139,6 +178,10 @@ class Diffuse(Training):
             raise UserError("--conditional needs labels and this data set has none; leave it out")
         if self.conditional and len(images.classes) == 1:
             raise UserError("--conditional learns classes apart and this data set has one; leave it out")
+        if self.text is not None and images.captions is None:
+            raise UserError(
+                "--text needs captions and this data set has none; leave it out (planted: ingest --captions)"
+            )
         count = images.count("train")
         if self.train_images is not None and self.train_images > count:
             raise UserError(f"--train-images {self.train_images} is more than the {count} there are; give fewer")
@@ -151,12 +194,15 @@ class Diffuse(Training):
 
     def run(self, out: Artefact) -> None:
         from embprobe.device import device_of
+        from embprobe.encoders import conditions
+        from embprobe.encoders.text import text_reader
         from embprobe.nn.denoiser import DenoiserTask
         from embprobe.training.engine import warmup_constant
 
         preset, latents = self.chosen, Latents(self.latents)
         rows = latents.images.training_rows(self.train_images, self.seed)
-        config = self.config(latents)
+        reader = None if self.text is None else text_reader(self.text, self.text_length, latents.images.captions or [])
+        config = self.config(latents, reader)
         learned = latents.learned(self.posterior)
         out.write_json("denoiser.json", self.facts(config, learned, rows))
         resident = self.resident(learned, rows, device_of(self.device))
@@ -172,12 +218,18 @@ class Diffuse(Training):
                 resident=resident,
             )
 
-        batches, rate = self.batches(learned, rows, resident is not None), warmup_constant(self.warmup)
+        condition = (
+            conditions.learned_conditions(latents.images, reader, out, self.device)
+            if self.conditional or reader
+            else None
+        )
+        batches = self.batches(learned, rows, resident is not None, condition)
+        rate = warmup_constant(self.warmup)
         self.train(build, batches, rate, out, label="diffusing", ema=self.ema or None, kept=self.kept_steps())
         epochs = self.steps * self.batch / len(rows)
         out.note(train_images=len(rows), epochs=epochs, shift=config.shift, classes=config.classes)
 
-    def config(self, latents: Latents) -> "DenoiserConfig":
+    def config(self, latents: Latents, reader: "TextReader | None" = None) -> "DenoiserConfig":
         """The network and its schedule, from the options and the latents' shape."""
         from embprobe.diffusion import dimension_shift
         from embprobe.nn.denoiser import DenoiserConfig
@@ -199,6 +251,8 @@ class Diffuse(Training):
             attention=preset.attention,
             one_head=preset.one_head,
             scale_shift=preset.scale_shift,
+            text_length=None if reader is None else reader.length,
+            text_width=None if reader is None else reader.width,
         )
 
     def facts(self, config: "DenoiserConfig", learned: Learned, rows: "np.ndarray") -> dict[str, Json]:
@@ -207,6 +261,7 @@ class Diffuse(Training):
 
         facts: dict[str, Json] = {"network": config.json(), **learned.scale.json()}
         images = learned.of.images
+        facts |= {"text": self.spec()["text"], "label_dropout": self.label_dropout} if self.text else {}
         if config.classes is not None and images.labels is not None:
             counts = np.bincount(images.labels[rows], minlength=config.classes)
             facts |= {"classes": images.classes, "shares": (counts / counts.sum()).tolist()}
@@ -224,20 +279,21 @@ class Diffuse(Training):
             return None
         return {name: torch.from_numpy(values).to(device) for name, values in learned.values(rows).items()}
 
-    def batches(self, learned: Learned, rows: "np.ndarray", resident: bool) -> "Batches":
-        """Batches as the task takes them: positions among the training rows, or latents; and labels."""
+    def batches(
+        self, learned: Learned, rows: "np.ndarray", resident: bool, condition: "Callable[[np.ndarray], Tensor] | None"
+    ) -> "Batches":
+        """Batches as the task takes them: positions among the training rows, or latents; and what is learned of each."""
         import numpy as np
         import torch
 
         from embprobe.training.batches import RowBatches
 
         order = RowBatches({"latents": learned.of.array}, rows, self.batch, self.seed)
-        labels = learned.of.images.labels if self.conditional else None
 
         def batches(step: int) -> "dict[str, Tensor]":
             here = order.rows_of(step)
             given = {"row": np.searchsorted(rows, here)} if resident else learned.values(here)
             batch = {name: torch.from_numpy(values) for name, values in given.items()}
-            return batch if labels is None else batch | {"condition": torch.from_numpy(labels[here].astype(np.int64))}
+            return batch if condition is None else batch | {"condition": condition(here)}
 
         return batches

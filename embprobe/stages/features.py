@@ -85,6 +85,7 @@ class Featurize(Stage):
             out.create(f"{name}_rows", (len(chosen.rows),), "int64").write(chosen.rows)
             self.look(judge, name, chosen, out, device)
         about = {"name": judge.name, "accuracy": judge.accuracy, "classes": judge.classes, "facts": judge.facts}
+        about |= {} if judge.factors is None else {"factors": judge.factors}
         out.note(judge=about, size=list(self.size))
 
     def look(self, judge: "Judge", name: str, chosen: "ImageRows", out: Artefact, device: str) -> None:

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embprobe import console
 from embprobe.chunks import fill
 from embprobe.errors import UserError
 from embprobe.stage import Stage, dashed, option
@@ -37,12 +36,11 @@ class Ingest(Stage):
     shards, a data set of Hugging Face (what `save_to_disk` wrote, or Parquet files), a CSV or JSON-lines manifest
     (columns path, label, caption, split, key; file_name and text do too), or `planted`: scenes drawn from known factors.
     `metadata.csv` or `.jsonl` beside images (file_name, text, label, split) is read. Arrays, u8 (N,H,W) or (N,H,W,C) as
-    .npy, or in an .npz as `images` with the same columns or as guided-diffusion's `arr_0` and `arr_1`, are stored as
-    they are.
+    .npy, or in an .npz as `images` with the same columns or as guided-diffusion's `arr_0` and `arr_1`, stay as they are.
 
     A `key` names an image inside the set: it stays when files move. Captions are stored as given, a line an image in
-    caption.jsonl (null where there is none), from the columns caption or text, or .txt files in shards; no stage trains
-    on them. Exact and near copies, within and across splits, are listed in duplicates.jsonl.
+    caption.jsonl (null where there is none), from the columns caption or text, or .txt files in shards. Exact and near
+    copies, within and across splits, are listed in duplicates.jsonl.
     """
 
     version = 3
@@ -74,6 +72,12 @@ class Ingest(Stage):
         least=1,
         most=12,
     )
+    captions: bool = option("tell each scene in a caption that names its factors (planted only)", False, later=True)
+    unseen: tuple[str, ...] = option(
+        "hue and creature of scenes that are all held out, such as `green beetle,blue fish` (planted only)",
+        (),
+        later=True,
+    )
     device: str = option("taken as by every stage; decoding runs on the CPU", "auto", runtime=True)
     threads: int | None = option("decoding threads; one a core if not given", None, runtime=True, least=1, most=1024)
 
@@ -90,9 +94,10 @@ class Ingest(Stage):
         if given:
             raise UserError(f"{dashed(given[0])} does not apply to planted scenes (--count does); leave it out")
         if self.planted:
-            from embprobe.data.crowds import check_scenes
+            from embprobe.data import captions, crowds
 
-            check_scenes(self.vary, self.objects)
+            crowds.check_scenes(self.vary, self.objects)
+            captions.pairs_of(self.unseen)
 
     @property
     def planted(self) -> bool:
@@ -145,7 +150,7 @@ class Ingest(Stage):
         from embprobe.store.hashes import fingerprint
 
         spec = super().spec()
-        for name in FILES_ONLY if self.planted else ("count", "vary", "objects"):
+        for name in FILES_ONLY if self.planted else ("count", "vary", "objects", "captions", "unseen"):
             spec.pop(name, None)
         if self.planted:
             return spec | {"source": PLANTED}
@@ -194,19 +199,25 @@ class Ingest(Stage):
 
 def draw(stage: Ingest, out: Artefact) -> None:
     """Writes planted scenes, their factors, and of several creatures how many, how far and where they are."""
+    from embprobe.data import captions
     from embprobe.data.catalogue import Catalogue
     from embprobe.data.crowds import OBJECT, planted_plan
     from embprobe.data.duplicates import Marks, list_duplicates
     from embprobe.data.planted import FACTORS, factors_json, varying
     from embprobe.data.split import seeded_split, split_codes
-    from embprobe.data.summary import set_facts
+    from embprobe.data.summary import set_facts, tell
     from embprobe.data.writing import write_column, write_rows
 
     plan, classes = planted_plan(stage.seed, stage.count, stage.vary, stage.objects), FACTORS[0].values
     ids = [int(kind) for kind in plan.factors[:, 0]]
     keys = [f"{index:07d}" for index in range(stage.count)]
     splits, rule = seeded_split(keys, [classes[kind] for kind in ids], None, stage.val_share, stage.seed)
+    splits = captions.without_pairs(splits, plan.factors, stage.unseen)
+    rule += f", {', '.join(stage.unseen)} held out" if stage.unseen else ""
     write_rows(out, keys, split_codes(splits), ids, classes)
+    if stage.captions:
+        out.write_lines("caption.jsonl", captions.scene_captions(stage.seed, plan.factors, stage.vary))
+        out.write_json("words.json", captions.scene_words(stage.vary))
     columns = varying(stage.vary)
     out.write_json("factors.json", [factors_json()[column] for column in columns])
     write_column(out, "factors", plan.factors[:, columns], "float32")
@@ -225,7 +236,7 @@ def draw(stage: Ingest, out: Artefact) -> None:
     fill([images, *maps], lambda rows: None, images_of, batch=BATCH, label="drawing")
     list_duplicates(out, images, marks, keys, splits)
     rows = Catalogue([], splits, rule, [classes[kind] for kind in ids], classes, "the scenes")
-    facts = {"size": stage.size, **set_facts(rows, classes, [])}
+    facts = {"size": stage.size, **set_facts(rows, classes, []), "captions": stage.count * stage.captions}
     tell(out, PLANTED, facts, bad=[], source={"kind": PLANTED, "files": 0})
 
 
@@ -235,7 +246,7 @@ def store_files(stage: Ingest, out: Artefact) -> None:
     from embprobe.data.duplicates import Marks, list_duplicates
     from embprobe.data.reading import image_reader, upscaled
     from embprobe.data.split import split_codes
-    from embprobe.data.summary import set_facts
+    from embprobe.data.summary import set_facts, tell
     from embprobe.data.writing import write_rows
 
     source, rows, names = stage.listing, stage.rows, stage.called()
@@ -258,15 +269,6 @@ def store_files(stage: Ingest, out: Artefact) -> None:
     facts["upscaled"] = upscaled(sizes, stage.size) if of_files else 0
     told = {"kind": source.kind, "files": len(source.items)}
     tell(out, source.name, facts, bad=bad, preprocessing=RECIPE if of_files else "none", source=told)
-
-
-def tell(out: Artefact, name: str, facts: dict[str, Json], **more: Json) -> None:
-    """Keeps what the set holds in the manifest, and says it in a few lines."""
-    from embprobe.data.summary import lines_of
-
-    out.note(**facts, **more)
-    for line in lines_of(facts, name):
-        console.say(line)
 
 
 def create_images(out: Artefact, count: int, shape: tuple[int, int, int]) -> Array:

@@ -15,8 +15,10 @@ from embprobe.views import HELD_OUT, Features, Images, Samples, held_in, image_s
 if TYPE_CHECKING:
     import numpy as np
 
+    from embprobe.evaluation.agreement import Factors
     from embprobe.evaluation.alignment import PixelSpace
     from embprobe.evaluation.copies import Space
+    from embprobe.evaluation.features import FeatureSet
 
 WEAK = 0.9  # a judge less accurate than this is marked
 NEIGHBOURS = 5  # training images that the test for copies needs at least
@@ -84,8 +86,9 @@ class Measure(Stage):
 
     def check(self) -> None:
         if isinstance(self.judge, Artefact) and self.judge.stage == "classify":
-            asked, known = Images(self.reference).classes, self.judge.read_json("classifier.json", dict)["classes"]
-            if asked != known:
+            told = self.judge.read_json("classifier.json", dict)
+            asked, known = Images(self.reference).classes, told["classes"]
+            if asked != known and "factors" not in told:
                 raise UserError(
                     f"judge {self.judge.short} knows the classes {', '.join(known[:3])}…, the reference has others; "
                     "give a judge made from the reference"
@@ -113,7 +116,7 @@ class Measure(Stage):
             return {"metrics": self.latent_figures()}
         from embprobe import console
         from embprobe.device import device_of
-        from embprobe.evaluation import reports
+        from embprobe.evaluation import agreement, reports
         from embprobe.evaluation.features import compared_sets
 
         assert self.real is not None
@@ -131,12 +134,29 @@ class Measure(Stage):
             whole_reference=self.reference_count == "all",
             common_scale=name != "inception",
         )
-        report = reports.judge_report(sets, terms)
+        factors = agreement.Factors.of(real)
+        report = reports.judge_report(sets if factors is None else agreement.without_probabilities(sets), terms)
+        if factors is not None:
+            report = self.agreeing(report, factors, sets)
         facts = {"name": name, "accuracy": accuracy, **facts, "weak": accuracy is not None and accuracy < WEAK}
         facts |= {"probed": probed(self.judge, self.samples), "judge": judge_identity(self.real)}
         reference = sets["train"].cut(report["count"]).digest()
         most = max(len(part) for part in sets.values())
         return facts | {"protocol": self.protocol(most >= self.limit), "reference": reference} | report
+
+    def agreeing(self, report: dict[str, Json], factors: "Factors", sets: "dict[str, FeatureSet]") -> dict[str, Json]:
+        """A report of a judge of factors, with how far samples agree with their prompts, where they have some."""
+        from embprobe.evaluation.agreement import agreement, prompts_of
+
+        prompts, captions = prompts_of(self.samples), Images(self.reference).captions or []
+        if prompts is None:
+            return report
+        asked, known = (
+            [of[row] for row in rows] for of, rows in ((prompts, sets["samples"].rows), (captions, self.seen()))
+        )
+        found = agreement(factors, sets, asked, known)
+        metrics = report["metrics"] | ({"agreement": found["joint"]} if found["joint"] else {})
+        return report | {"metrics": metrics, "agreement": found}
 
     def protocol(self, limited: bool) -> dict[str, Json]:
         """What rows must share to be compared."""

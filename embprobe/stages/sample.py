@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    Condition = Callable[[range], Tensor]
+
 CHUNK_ROWS = 256
 DECODED = 64  # images decoded at a time
-LABEL_DRAW = 1 << 20  # keeps the draws of labels apart from those of noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,14 @@ class Sample(Stage):
         "noise interval with guidance, in shares of the time, low and high", (0.0, 1.0)
     )
     labels: str | None = option("balanced, empirical, or a class; for denoisers with classes", None)
+    prompt: str | None = option(
+        "the caption of every sample, for denoisers that read text; empty for none; left out: captions of training images",
+        None,
+        later=True,
+    )
+    prompts: Path | None = option(
+        "a file of prompts, one a line or as JSON lines, which samples take in turn", None, path="file", later=True
+    )
     milestone: float | None = option(
         "the denoiser at this saved step, or nearest to this share of its run; else the last", None, above=0
     )
@@ -82,6 +91,8 @@ class Sample(Stage):
     def validate(self) -> None:
         if self.epoch is not None and self.milestone is not None:
             raise UserError("--epoch and --milestone both say when; give one of them")
+        if self.prompt is not None and self.prompts is not None:
+            raise UserError("--prompt and --prompts both say what to draw; give one of them")
         interval = self.guidance_interval
         if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
             raise UserError("--guidance-interval must be two shares, low then high, such as 0.2,0.8")
@@ -111,11 +122,18 @@ class Sample(Stage):
             raise UserError(f"--milestone {self.milestone:g} was not saved; there are {listed}")
 
     def check_labels(self, denoiser: Denoiser) -> None:
-        """Labels and guidance fit the denoiser."""
-        if not denoiser.conditional and (self.labels is not None or self.guidance != 1):
+        """Labels, prompts and guidance fit the denoiser."""
+        prompted = self.prompt is not None or self.prompts is not None
+        if prompted and denoiser.text is None:
+            raise UserError(f"denoiser {denoiser.short} reads no text; leave --prompt and --prompts out")
+        if self.labels is not None and denoiser.text is not None:
+            raise UserError(f"denoiser {denoiser.short} knows captions, not classes; give --prompt for --labels")
+        if not denoiser.learns_condition and (self.labels is not None or self.guidance != 1):
             raise UserError(f"denoiser {denoiser.short} knows no classes; leave --labels and --guidance out")
         if self.guidance != 1 and denoiser.label_dropout == 0:
-            raise UserError(f"denoiser {denoiser.short} learned no null class; leave --guidance out")
+            raise UserError(
+                f"denoiser {denoiser.short} learned no null {'caption' if denoiser.text else 'class'}; leave --guidance out"
+            )
         if denoiser.conditional and self.labels not in (None, "balanced", "empirical", *denoiser.classes):
             names = denoiser.classes
             hint = did_you_mean(str(self.labels), names)
@@ -127,27 +145,40 @@ class Sample(Stage):
 
     def run(self, out: Artefact) -> None:
         from embprobe.device import device_of
+        from embprobe.encoders import conditions
 
-        device, denoiser, decoder = (
-            device_of(self.device, deterministic=self.deterministic),
-            Denoiser(self.denoiser),
-            Decoder(self.decoder),
-        )
-        labels = self.draw_labels(denoiser)
+        device = device_of(self.device, deterministic=self.deterministic)
+        denoiser, decoder = Denoiser(self.denoiser), Decoder(self.decoder)
+        labels = None if self.labels is None else conditions.drawn_labels(denoiser, self.labels, self.count, self.seed)
         if labels is not None:
             out.create("label", (self.count,), "int32").write(labels)
             out.write_json("classes.json", denoiser.classes)
-        images = self.draw(denoiser, decoder, labels, out, device)
+        prompts = self.asked(denoiser)
+        if prompts is not None:
+            out.write_lines("caption.jsonl", prompts)
+        condition = conditions.asked_conditions(denoiser, labels, prompts, device)
+        images = self.draw(denoiser, decoder, condition, out, device)
         height, width = images.shape[1:3]
         out.note(count=self.count, size=height if height == width else [height, width])
         out.note(sampler=self.sampler, steps=self.steps, guidance=self.guidance, labels=self.labels)
         out.note(milestone=self.milestone, spacing=spacing_of(self.sampler))
 
+    def asked(self, denoiser: Denoiser) -> "list[str | None] | None":
+        """A caption of each sample, None for the null one: those given in turn, else of training images at random."""
+        from embprobe.data.prompts import read_prompts
+        from embprobe.encoders import conditions
+
+        if denoiser.text is None or self.sampler == "gaussian":
+            return None
+        if self.prompt is None and self.prompts is None:
+            return conditions.drawn_captions(denoiser, self.count, self.seed)
+        given = [self.prompt] if self.prompts is None else read_prompts(self.prompts)
+        return [given[row % len(given)] or None for row in range(self.count)]
+
     def draw(
-        self, denoiser: Denoiser, decoder: Decoder, labels: "np.ndarray | None", out: Artefact, device: str
+        self, denoiser: Denoiser, decoder: Decoder, condition: "Condition | None", out: Artefact, device: str
     ) -> Array:
         """Writes `latents` (count,*grid,d) f32, in their own units, and `images` u8 (count,H,W,C)."""
-        import numpy as np
         import torch
 
         from embprobe.device import is_cuda
@@ -166,7 +197,7 @@ class Sample(Stage):
 
         def drawn(rows: range, z: "np.ndarray | None") -> "list[np.ndarray]":
             if z is None:
-                given = None if labels is None else torch.from_numpy(labels[rows.start : rows.stop].astype(np.int64))
+                given = None if condition is None else condition(rows)
                 kind = torch.device(device).type
                 with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
                     z = denoiser.scale.restored(normalised(rows, given).cpu().movedim(1, -1).numpy())
@@ -178,7 +209,7 @@ class Sample(Stage):
         return images
 
     def normalised(self, denoiser: Denoiser, device: str) -> "Callable[[range, Tensor | None], Tensor]":
-        """What draws normalised latents (B,d,*grid) of some rows with their labels."""
+        """What draws normalised latents (B,d,*grid) of some rows with their conditions."""
         from concurrent.futures import ThreadPoolExecutor
 
         from embprobe import sampling, signals
@@ -194,7 +225,7 @@ class Sample(Stage):
             return values.pin_memory() if is_cuda(device) else values
 
         if self.sampler == "gaussian":
-            return lambda rows, label: noise(rows, 0)
+            return lambda rows, condition: noise(rows, 0)
         facts = denoiser.facts["network"]
         path = denoiser.weights(None if self.milestone is None else int(self.milestone))
         network = restored(lambda told: build_denoiser(DenoiserConfig.of(told)), facts, path).to(device).eval()
@@ -203,7 +234,7 @@ class Sample(Stage):
         null = config.null_condition
         guidance = None if null is None else sampling.Guidance(null.to(device), self.guidance, (low, high))
 
-        def normalised(rows: range, label_B: "Tensor | None") -> "Tensor":
+        def normalised(rows: range, condition: "Tensor | None") -> "Tensor":
             following = ahead.submit(noise, rows, 0)
 
             def fresh(step: int) -> "Tensor":
@@ -217,7 +248,7 @@ class Sample(Stage):
 
             return sampling.sample(
                 *(predict, fresh(0), config.schedule, self.sampler, self.steps),
-                None if label_B is None else label_B.to(device),
+                None if condition is None else condition.to(device),
                 guidance=guidance,
                 eta=self.eta,
                 fresh=lambda step: fresh(step + 1),
@@ -245,26 +276,6 @@ class Sample(Stage):
             return np.concatenate([part.cpu().numpy() for part in made])
 
         return decoded
-
-    def draw_labels(self, denoiser: Denoiser) -> "np.ndarray | None":
-        """Class ids (count,) i32: in turn, by the training shares in blocks as the noise, or all of one class."""
-        import numpy as np
-
-        from embprobe.sampling import BLOCK, block_seed
-
-        if self.labels is None:
-            return None
-        names, rows = denoiser.classes, np.arange(self.count, dtype=np.int32)
-        if self.labels == "balanced":
-            return rows % len(names)
-        if self.labels in names:
-            return np.full_like(rows, names.index(self.labels))
-        shares = denoiser.facts["shares"]
-        draws = [
-            np.random.default_rng(block_seed(self.seed, LABEL_DRAW, block)).choice(len(names), BLOCK, p=shares)
-            for block in range(-(-self.count // BLOCK))
-        ]
-        return np.concatenate(draws)[: self.count].astype(np.int32)
 
     def export(self, out: Artefact) -> None:
         """Images as 000000.png, 000001.png, …; those that are there already stay. Raises UserError where others are."""

@@ -71,7 +71,9 @@ def settings(samples: Samples) -> dict[str, Json]:
     for stage, artefact in chain(samples).items():
         without = {*artefact.inputs, *NEITHER}
         options |= {f"{stage}.{k}": v for k, v in artefact.spec.items() if k not in without}
-    return options
+    prompts = options.pop("sample.prompts", None) and Path(str(samples.artefact.options["prompts"])).name
+    prompt = options.pop("sample.prompt", None)
+    return options | ({} if prompt is None and prompts is None else {"sample.prompt": prompts or prompt or "none"})
 
 
 def seeds(samples: Samples) -> dict[str, Json]:
@@ -105,6 +107,11 @@ def worded(key: str) -> str:
     stage, _, option = key.partition(".")
     words = {"sample": "sampler", "diffuse": "diffusion", "decode": "decoder", "compress": "VAE"}
     return option if option == words[stage] else f"{words[stage]} {option.replace('_', ' ')}"
+
+
+def condition_words(samples: Samples) -> str:
+    """What the denoiser was told, in words; nothing where that was nothing."""
+    return "by class" if samples.denoiser.conditional else "by caption" if samples.denoiser.text else ""
 
 
 def guidance_words(strength: float | None) -> str:

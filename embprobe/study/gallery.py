@@ -73,23 +73,25 @@ class Gallery:
         return self.study.name(evaluation) + epochs
 
     def samples(self) -> str:
-        """A grid of each set of samples, a class each row where classes were asked for, and one of real images."""
+        """A grid of each set of samples, a row each class or prompt that was asked for, and one of real images."""
         import numpy as np
 
         sheets = ""
-        by_class = False
+        by_class = by_prompt = False
         for last in self.shown():
             earlier = self.earlier(last)
             for evaluation in (*earlier, last):
-                images, label = evaluation.shown.array, evaluation.shown.labels
+                images, (label, names) = evaluation.shown.array, asked_for(evaluation.shown)
                 rows, beside = np.arange(min(ACROSS * ROWS, len(images))), NOTHING
                 if label is not None and len(set(label)) > 1:
-                    rows, beside = class_rows(label, evaluation.shown.classes)
-                    by_class = True
+                    rows, beside = class_rows(label, names)
+                    of_prompts = evaluation.shown.labels is None
+                    by_class, by_prompt = by_class or not of_prompts, by_prompt or of_prompts
                 name = f"samples-{self.study.name(evaluation)[:40]}-{evaluation.short}"
                 caption = self.caption(evaluation, bool(earlier))
                 sheets += self.keep(name, pictures(images, rows), caption, beside)
         words = html.text("Beside a row: the class asked for, or for images from elsewhere theirs.") if by_class else ""
+        words += html.text("Beside a row: the prompt.") if by_prompt else ""
         return words + html.row(sheets + self.real(by_class)) if sheets else ""
 
     def strips(self, judge: str, how: str) -> str:
@@ -198,6 +200,19 @@ class Gallery:
         return self.keep(
             f"copies-{space}-{evaluation.short}", sheet, caption, ("sample", "training"), across=len(pairs)
         )
+
+
+def asked_for(shown: "Samples | Images") -> "tuple[np.ndarray | None, list[str]]":
+    """What each image was asked to be, as places among names: its class, or its prompt where prompts come again."""
+    import numpy as np
+
+    prompts = shown.prompts if isinstance(shown, Samples) else None
+    if prompts is None:
+        return shown.labels, shown.classes
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    if 2 * len(places) > len(prompts):
+        return None, []
+    return np.array([places[prompt] for prompt in prompts]), [prompt or "no prompt" for prompt in places]
 
 
 def same_places(shown: "Sequence[Samples | Images]") -> "tuple[np.ndarray, list[str]]":

@@ -10,6 +10,7 @@ from embprobe.metrics.estimate import Estimate
 from embprobe.store import Artefact, Json
 from embprobe.study.facts import (
     Aliases,
+    condition_words,
     differing,
     encoder_label,
     estimates_of,
@@ -136,9 +137,9 @@ class Study:
         return ", ".join(f"{key} {text_of(mine.get(key))}" for key in varied)
 
     def how(self, samples: Samples) -> str:
-        """By class or not, guidance, and every option that differs among rows of one encoder."""
+        """By class, by caption or neither, guidance, and every option that differs among rows of one encoder."""
         mine = settings(samples)
-        words = ["by class" if samples.denoiser.conditional else "", guidance_words(mine.get("sample.guidance"))]
+        words = [condition_words(samples), guidance_words(mine.get("sample.guidance"))]
         varied = self.varied.get((samples.embeddings.artefact.fingerprint, samples.denoiser.conditional), set())
         words += [f"{worded(key)} {text_of(mine[key])}" for key in self.ways if key in varied and key in mine]
         return ", ".join(w for w in words if w)

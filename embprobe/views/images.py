@@ -120,6 +120,11 @@ class Images(View):
         return list(self.artefact.read_lines("caption.jsonl")) if self.artefact.has("caption.jsonl") else None
 
     @property
+    def words(self) -> dict[str, list[str]]:
+        """The words of each factor that captions name; empty where nothing tells them."""
+        return dict(self.artefact.read_json("words.json", dict)) if self.artefact.has("words.json") else {}
+
+    @property
     def keys(self) -> list[str]:
         """Names of the images inside the set."""
         return [str(key) for key in self.artefact.read_lines("key.jsonl")]

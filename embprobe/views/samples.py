@@ -48,6 +48,16 @@ class Denoiser(View):
         return bool(self.artefact.spec["conditional"])
 
     @property
+    def text(self) -> str | None:
+        """What reads its captions: `bytes`, or the folder of a text encoder; None where it knows none."""
+        return str(self.artefact.options["text"]) if self.artefact.spec.get("text") else None
+
+    @property
+    def learns_condition(self) -> bool:
+        """Whether it knows classes or reads captions."""
+        return self.conditional or self.text is not None
+
+    @property
     def label_dropout(self) -> float:
         return float(self.artefact.spec["label_dropout"])
 
@@ -183,6 +193,11 @@ class Samples(View):
     @property
     def classes(self) -> list[str]:
         return list(self.artefact.read_json("classes.json", list)) if self.artefact.has("classes.json") else []
+
+    @property
+    def prompts(self) -> list[str | None] | None:
+        """The caption asked for of each, None for the null caption; None where nothing was asked for in words."""
+        return list(self.artefact.read_lines("caption.jsonl")) if self.artefact.has("caption.jsonl") else None
 
     @property
     def milestone(self) -> int | None:

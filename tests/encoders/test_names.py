@@ -10,6 +10,7 @@ import huggingface_hub
 import pytest
 
 from embprobe.encoders import names
+from embprobe.encoders.known import known_encoders
 from embprobe.errors import UserError
 
 MAE = "timm/vit_huge_patch14_224.mae"
@@ -57,7 +58,8 @@ def test_names_are_known_without_torch_timm_or_numpy() -> None:
 import sys
 for name in ("torch", "timm", "numpy", "torchvision"): sys.modules[name] = None
 from embprobe.encoders import names
-names.check_name("mae"), names.known_encoders(), names.hub_file("mae", download=False)
+from embprobe.encoders.known import known_encoders
+names.check_name("mae"), known_encoders(), names.hub_file("mae", download=False)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
@@ -113,7 +115,7 @@ def test_a_family_of_another_package_is_named_by_its_prefix(family: EntryPoint, 
     assert names.full_name("other:clip") == "other:clip"
     assert names.family_version("other:clip") == "other-encoders==1.2"
     assert names.family_version("mae") is None and names.hub_file("other:clip", download=True) is None
-    assert names.known_encoders()[-1].name == "other:NAME"
+    assert known_encoders()[-1].name == "other:NAME"
     with pytest.raises(UserError, match="other:NAME"):
         names.check_name("another:clip")
 
@@ -123,7 +125,7 @@ def test_a_cached_file_is_found_by_the_short_and_by_the_long_name(hub: Path) -> 
     file = cached(hub, MAE)
     assert names.hub_file("mae", download=False) == names.hub_file(f"timm:{MAE[5:]}", download=True) == file
     assert names.hub_file("pixels", download=True) is None and names.hub_file("random:x", download=True) is None
-    here = {row.name: row.here for row in names.known_encoders()}
+    here = {row.name: row.here for row in known_encoders()}
     assert here["mae"] is True and here["dinov2"] is False and here["pixels[:PATCH]"] is None
 
 

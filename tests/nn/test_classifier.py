@@ -13,7 +13,7 @@ from tests.drawn import losses
 
 @pytest.mark.parametrize(("size", "channels"), [((32, 32), 3), ((24, 40), 1)])
 def test_a_step_has_one_loss_and_an_accuracy(size: tuple[int, int], channels: int) -> None:
-    task = Classifier(3, 1e-3, flip=True, channels=channels)
+    task = Classifier((3,), 1e-3, flip=True, channels=channels)
     images = torch.randint(0, 256, (4, *size, channels)).to(torch.uint8)
     [(name, loss)] = losses(task, {"images": images, "label": torch.tensor([0, 1, 2, 0])})
     assert name == "classifier" and loss.isfinite()

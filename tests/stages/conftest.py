@@ -22,6 +22,7 @@ class Ingest(Stage):
     """Images whose colour tells their class."""
 
     labelled: bool = option("", True)
+    captioned: bool = option("", False)
 
     def run(self, out: Artefact) -> None:
         rng = np.random.default_rng(0)
@@ -31,6 +32,10 @@ class Ingest(Stage):
         out.create("images", images.shape, "uint8", chunk_rows=16).write(images)
         out.create("split", (COUNT,), "uint8").write((np.arange(COUNT) % 4 == 3).astype(np.uint8))
         out.write_lines("key.jsonl", [f"{i:03d}.png" for i in range(COUNT)])
+        if self.captioned:
+            told = [f"a {CLASSES[c]}, {'dark' if i % 2 else 'light'}" for i, c in enumerate(label)]
+            out.write_lines("caption.jsonl", [None if i % 7 == 6 else caption for i, caption in enumerate(told)])
+            out.write_json("words.json", {"animal": CLASSES, "tone": ["dark", "light"]})
         if self.labelled:
             out.create("label", (COUNT,), "int32").write(label)
             out.write_json("classes.json", CLASSES)
@@ -91,6 +96,16 @@ def latents(store: Store, embeddings: Artefact) -> Artefact:
 def unlabelled_latents(store: Store) -> Artefact:
     images = make(Ingest(labelled=False), store)
     return make(Compress(embeddings=make(Extract(images=images), store)), store)
+
+
+@pytest.fixture
+def captioned(store: Store) -> Artefact:
+    return make(Ingest(captioned=True), store)
+
+
+@pytest.fixture
+def captioned_latents(store: Store, captioned: Artefact) -> Artefact:
+    return make(Compress(embeddings=make(Extract(images=captioned), store)), store)
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
+from embprobe.errors import UserError
 from embprobe.evaluation.judges import load_judge
 from embprobe.making import make
 from embprobe.metrics.scores import inception_score
+from embprobe.nn.classifier import named_loss
 from embprobe.stages.classify import Classify
 from embprobe.store import Artefact, Store
 from embprobe.views import Images
@@ -53,3 +55,42 @@ def test_calibration_and_temperature_stand_beside_the_accuracy(images: Artefact,
     assert 1 / 3 <= metrics["confidence"] <= 1 and metrics["temperature"] == 1
     gap = abs(metrics["confidence"] - metrics["accuracy"])
     assert gap - 1e-9 <= metrics["calibration_error"] <= 1
+
+
+def test_factors_of_captions_are_told_apart_each_by_a_head(captioned: Artefact, store: Store):
+    given = {"steps": 40, "batch": 16, "flip": False, "device": "cpu"}
+    made = make(Classify(images=captioned, factors=("animal", "hue=dark/light"), **given), store)
+    facts = made.read_json("classifier.json")
+    assert facts["factors"] == {"animal": CLASSES, "hue": ["dark", "light"]} and facts["classes"] == []
+    factors, held = made.metrics["factors"], Images(captioned).of_split("val")
+    captions = [(Images(captioned).captions or [])[row] for row in held]
+    told = sum(caption is not None for caption in captions)
+    assert factors["animal"]["accuracy"] > 0.9 and factors["animal"]["told"] == told < 12
+    assert made.metrics["accuracy"] <= min(f["accuracy"] for f in factors.values()) and "confusion" not in made.metrics
+    judge = load_judge(made)
+    output = judge(images_of(captioned), "cpu")
+    assert judge.classes is None and judge.factors == facts["factors"] and output.probabilities is not None
+    for head in output.probabilities.split([3, 2], 1):
+        torch.testing.assert_close(head.sum(1), torch.ones(len(head)))
+
+
+def images_of(artefact: Artefact):
+    return artefact.array("images").take(Images(artefact).of_split("val"))
+
+
+def test_factors_without_words_or_captions_are_refused(images: Artefact, captioned: Artefact, store: Store):
+    with pytest.raises(UserError, match="--factors needs captions and this data set has none"):
+        make(Classify(images=images, factors=("animal",), device="cpu"), store)
+    with pytest.raises(UserError, match=r"--factors 'size' needs two words or more.*words for animal, tone"):
+        make(Classify(images=captioned, factors=("size",), device="cpu"), store)
+    with pytest.raises(UserError, match="--factors size: the training captions name fewer than two of its words"):
+        make(Classify(images=captioned, factors=("size=small/large",), device="cpu"), store)
+
+
+def test_an_image_whose_caption_names_nothing_teaches_a_head_nothing():
+    logits = torch.randn(4, 3, requires_grad=True)
+    named_loss(logits, torch.full((4,), -1)).backward()
+    assert not logits.grad.any()
+    word = torch.tensor([0, -1, 2, 1])
+    expected = torch.nn.functional.cross_entropy(logits[[0, 2, 3]], word[[0, 2, 3]])
+    torch.testing.assert_close(named_loss(logits, word), expected)

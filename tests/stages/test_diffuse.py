@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from embprobe import sampling
+from embprobe.encoders import conditions
+from embprobe.encoders.text import ByteReader
 from embprobe.errors import UserError
 from embprobe.making import make
 from embprobe.nn.denoiser import DenoiserConfig, DenoiserTask
@@ -153,6 +155,69 @@ def test_epochs_that_the_run_does_not_reach_are_refused(store: Store, latents: A
         make(kept(latents, 2, 9), store)
     with pytest.raises(UserError, match=r"--keep-epochs is 0.*above 0"):
         kept(latents, 2, 0)
+
+
+# ---- captions
+
+
+@pytest.mark.parametrize("options", [DIT, {"width": 16}, {"preset": "paper", "width": 32}])
+def test_captions_are_learned_by_both_networks(
+    store: Store, captioned_latents: Artefact, options: dict[str, object]
+) -> None:
+    out = make(Diffuse(latents=captioned_latents, text="bytes", **TINY | options), store)  # type: ignore[arg-type]
+    network = out.read_json("denoiser.json")["network"]
+    assert network["text_length"] == len("a wild, light") and network["classes"] is None
+    assert network["conditioning"] == "cross" and Denoiser(out).text == "bytes" and not Denoiser(out).conditional
+
+
+def test_captions_killed_and_continued_equal_whole(
+    store: Store, captioned_latents: Artefact, killed: Killed, tmp_path: Path
+) -> None:
+    stage = Diffuse(latents=captioned_latents, text="bytes", **TINY | DIT)  # type: ignore[arg-type]
+    assert outputs(killed(stage, store, 5)) == outputs(make(stage, Store(tmp_path / "other")))
+
+
+def test_a_batch_holds_the_bytes_of_its_captions_and_nothing_for_none(captioned_latents: Artefact) -> None:
+    latents = Latents(captioned_latents)
+    captions = latents.images.captions
+    assert captions is not None
+    condition = conditions.learned_conditions(latents.images, ByteReader(8), captioned_latents, "cpu")
+    assert condition is not None
+    batch = condition(np.array([0, 6, 1]))
+    assert batch.shape == (3, 8) and not batch[1].any() and batch.dtype == torch.int16
+    assert bytes((batch[2] - 1).tolist()) == captions[1].encode()[:8]  # type: ignore[union-attr]
+
+
+def test_dropped_captions_are_the_null_caption() -> None:
+    description = DenoiserConfig("dit", 2, (4, 4), 32, (1, 2, 4), 1, "cross", None, 0.0, "flow", 1.0, text_length=5)
+    rest = {"rate": 1e-3, "beta_2": 0.95, "norm": "l2", "min_snr": None, "resident": None}
+    task = DenoiserTask(description, condition_dropout=0.5, **rest)  # type: ignore[arg-type]
+    batch = {"latents": torch.zeros(200, 4, 4, 2), "condition": torch.full((200, 5), 7, dtype=torch.int16)}
+    drawn = task.draws(batch, torch.Generator().manual_seed(0))["condition"]
+    told = (drawn == 7).all(1)
+    assert 70 < told.sum() < 130 and not drawn[~told].any() and drawn.dtype == torch.int16
+
+
+def test_text_counts_by_what_it_is_and_changes_no_other_question(
+    store: Store, latents: Artefact, captioned_latents: Artefact
+) -> None:
+    assert not {"text", "text_length"} & Diffuse(latents=latents, text_length=9).spec().keys()
+    plain, long = (Diffuse(latents=captioned_latents, text="bytes", **more).spec() for more in ({}, {"text_length": 9}))  # type: ignore[arg-type]
+    assert plain["text"] == "bytes" and long["text_length"] == 9 and "text_length" not in plain
+
+
+def test_what_is_cut_is_said(store: Store, captioned_latents: Artefact, capsys: pytest.CaptureFixture[str]) -> None:
+    make(Diffuse(latents=captioned_latents, text="bytes", text_length=11, **TINY | DIT), store)  # type: ignore[arg-type]
+    assert "captions are longer than 11 bytes, and cut there" in capsys.readouterr().err
+
+
+def test_captions_that_are_not_there_or_not_alone_are_refused(store: Store, latents: Artefact) -> None:
+    with pytest.raises(UserError, match="--text needs captions and this data set has none"):
+        make(Diffuse(latents=latents, text="bytes", **TINY), store)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="--conditional learns classes and --text captions; give one of them"):
+        Diffuse(latents=latents, text="bytes", conditional=True)
+    with pytest.raises(UserError, match="--text nowhere is neither `bytes` nor a folder"):
+        Diffuse(latents=latents, text="nowhere")
 
 
 # ---- samples of the posterior

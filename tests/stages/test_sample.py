@@ -14,7 +14,7 @@ from embprobe.stages.decode import Decode
 from embprobe.stages.diffuse import Diffuse
 from embprobe.stages.sample import Sample
 from embprobe.store import Artefact, Store
-from embprobe.views import Decoder, Denoiser
+from embprobe.views import Decoder, Denoiser, Samples
 from tests.stages.conftest import outputs
 
 Killed = Callable[[Stage, Store, int], Artefact]
@@ -188,3 +188,88 @@ def test_guidance_needs_classes_and_a_null_class(store: Store, latents: Artefact
     for options, message in (({}, "knows no classes"), ({"conditional": True, "label_dropout": 0.0}, "no null class")):
         with pytest.raises(UserError, match=message):
             make(Sample(denoiser=denoiser_of(store, latents, **options), decoder=decoder, guidance=2.0, **TINY), store)  # type: ignore[arg-type]
+
+
+# ---- prompts
+
+
+@pytest.fixture
+def reader(store: Store, captioned_latents: Artefact) -> Artefact:
+    return denoiser_of(store, captioned_latents, text="bytes", rate=0.03, warmup=0)
+
+
+@pytest.fixture
+def its_decoder(store: Store, captioned_latents: Artefact) -> Artefact:
+    options = {"width": 8, "steps": 2, "batch": 4, "perceptual": "none", "device": "cpu"}
+    return make(Decode(latents=captioned_latents, **options), store)  # type: ignore[arg-type]
+
+
+def test_prompts_are_taken_in_turn_and_kept(
+    store: Store, reader: Artefact, its_decoder: Artefact, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a cat\n\na dog, dark\n")
+    (tmp_path / "prompts.jsonl").write_text('"a cat"\n{"prompt": "a dog, dark"}\nnull\n')
+    given = {"denoiser": reader, "decoder": its_decoder, "guidance": 2.0, **TINY}
+    lines, json_lines = (
+        make(Sample(prompts=tmp_path / f"prompts.{kind}", **given), store)
+        for kind in ("txt", "jsonl")  # type: ignore[arg-type]
+    )
+    assert Samples(lines).prompts == ["a cat", "a dog, dark"] * 10
+    assert Samples(json_lines).prompts == (["a cat", "a dog, dark", None] * 7)[:20]
+    both = [a.array("latents").read() for a in (lines, json_lines)]
+    np.testing.assert_allclose(both[0][:2], both[1][:2], rtol=0, atol=1e-5)  # one noise, one prompt
+    assert np.abs(both[0][2] - both[1][2]).max() > 1e-4  # one noise, two prompts
+    one = make(Sample(prompt="a cat", **given), store)  # type: ignore[arg-type]
+    assert set(Samples(one).prompts or []) == {"a cat"} and not one.has("label")
+
+
+def test_the_empty_prompt_is_the_null_caption_and_without_one_training_captions_are_drawn(
+    store: Store, reader: Artefact, its_decoder: Artefact
+) -> None:
+    empty = make(Sample(denoiser=reader, decoder=its_decoder, prompt="", **TINY), store)  # type: ignore[arg-type]
+    assert Samples(empty).prompts == [None] * 20
+    free = [
+        Samples(make(Sample(denoiser=reader, decoder=its_decoder, **TINY | {"count": n}), store)).prompts or []  # type: ignore[arg-type]
+        for n in (20, 70)
+    ]
+    images = Denoiser(reader).latents.images
+    assert free[0] == free[1][:20] and {*free[1]} <= {(images.captions or [])[row] for row in images.train}
+    assert len({*free[1]}) > 4
+
+
+def test_the_batch_does_not_change_what_prompts_give(
+    store: Store, reader: Artefact, its_decoder: Artefact, tmp_path: Path
+) -> None:
+    drawn = [
+        make(Sample(denoiser=reader, decoder=its_decoder, forward=b, guidance=2.0, **TINY), Store(tmp_path / f"{b}"))  # type: ignore[arg-type]
+        for b in (20, 7)
+    ]
+    assert Samples(drawn[0]).prompts == Samples(drawn[1]).prompts
+    np.testing.assert_allclose(*(a.array("latents").read() for a in drawn), rtol=0, atol=1e-4)
+
+
+def test_prompts_killed_and_continued_equal_whole(
+    store: Store,
+    reader: Artefact,
+    its_decoder: Artefact,
+    killed: Killed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_ROWS", 8)
+    stage = Sample(denoiser=reader, decoder=its_decoder, prompt="a dog", **TINY)  # type: ignore[arg-type]
+    assert outputs(killed(stage, store, 1)) == outputs(make(stage, Store(tmp_path / "other")))
+
+
+def test_prompts_and_labels_go_with_what_was_learned(
+    store: Store, reader: Artefact, its_decoder: Artefact, denoiser: Artefact, decoder: Artefact, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="knows captions, not classes; give --prompt for --labels"):
+        make(Sample(denoiser=reader, decoder=its_decoder, labels="cat", **TINY), store)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="reads no text; leave --prompt and --prompts out"):
+        make(Sample(denoiser=denoiser, decoder=decoder, prompt="a cat", **TINY), store)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="--prompt and --prompts both say what to draw"):
+        Sample(denoiser=reader, decoder=its_decoder, prompt="a cat", prompts=tmp_path / "p.txt")
+    (tmp_path / "p.txt").write_text("\n")
+    with pytest.raises(UserError, match="holds no prompt; write one a line"):
+        make(Sample(denoiser=reader, decoder=its_decoder, prompts=tmp_path / "p.txt", **TINY), store)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Puts encoders into the box: python -m tests.studies.boxing NAME=PRETRAIN-ARTEFACT…
 
-Writes embprobe/encoders/box/NAME.safetensors in f16: the encoder, in the names that timm has, its heads, and its predictor; and the
-log of its training beside it. recipes/tiny.yaml makes the artefacts.
+Writes embprobe/encoders/box/NAME.safetensors in f16: the encoder, in the names that timm has, its heads, and its predictor; and
+the log of its training beside it. recipes/tiny.yaml makes the artefacts.
 """
 
 import json
