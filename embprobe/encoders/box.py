@@ -18,7 +18,7 @@ class Boxed:
     licence: str
 
 
-def boxed(word: object) -> Boxed | None:
+def in_box(word: object) -> Boxed | None:
     """What comes under this name; None for other words."""
     name = word.removeprefix(PREFIX) if isinstance(word, str) else ""
     return BOX.get(name)

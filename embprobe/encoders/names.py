@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from embprobe.encoders.box import BOX, PREFIX
 from embprobe.errors import UserError, did_you_mean
 from embprobe.store.hashes import file_hash
 
@@ -41,15 +42,19 @@ SHORT_NAMES = {
     )
 }
 GRAMMAR = (
-    f"{', '.join(SHORT_NAMES)}, timm:NAME[,img_size=96,…], vit-WIDTHxDEPTH-hHEADS-pPATCH with --weights, a ViT's weights "
-    "file, a folder of transformers or timm with a config.json, a pretrain artefact, pixels[:PATCH], random:NAME"
+    f"{', '.join([*BOX, *SHORT_NAMES])}, timm:NAME[,img_size=96,…], vit-WIDTHxDEPTH-hHEADS-pPATCH with --weights, a ViT's "
+    "weights file, a folder of transformers or timm with a config.json, a pretrain artefact, pixels[:PATCH], random:NAME"
 )
 SIZED = re.compile(r"vit-(\d+)x(\d+)-h(\d+)-p(\d+)")
 """vit-WIDTHxDEPTH-hHEADS-pPATCH: untrained ones follow the size and the channels of the images, trained ones their file."""
 FILE, FOLDER = "vit", "folder"
 """What an encoder is called that was given as a weights file alone, or as a folder with a config.json."""
 BUILT_IN = (*SHORT_NAMES, "pixels", FILE, FOLDER)
-OTHERWISE = {short: f"timm:{short}" for short in SHORT_NAMES} | {"pixels": "pixels:PATCH"}
+OTHERWISE = {
+    **{short: f"timm:{short}" for short in SHORT_NAMES},
+    **{name: f"{PREFIX}{name}" for name in BOX},
+    "pixels": "pixels:PATCH",
+}
 """Words that mean an encoder whatever artefacts are called, and how else each is written."""
 
 
@@ -66,7 +71,7 @@ def check_name(source: str) -> None:
         return
     if "/" in source or source.endswith((".pth", ".pt", ".safetensors", ".tar")):
         raise UserError(f"there is no encoder at {source}; give a ViT's weights file, or a folder with its config.json")
-    known = [*SHORT_NAMES, "pixels", "random:", "timm:", *(f"{name}:" for name in families())]
+    known = [*SHORT_NAMES, *BOX, "pixels", "random:", "timm:", *(f"{name}:" for name in families())]
     others = "".join(f", {name}:NAME" for name in families())
     raise UserError(f'encoder "{source}" is unknown{did_you_mean(source, known)} (known: {GRAMMAR}{others})')
 

@@ -21,7 +21,6 @@ from embprobe.nn.predictor import (
     PredictorConfig,
     Target,
     open_predictor,
-    published_predictor,
 )
 from embprobe.nn.vit import build_vit, embed_patches, run_blocks, takes_any_patches
 from embprobe.nn.weights import Use, heads_of, load_into
@@ -149,18 +148,17 @@ def _of_file(path: Path, encoder: Encoder, use: Use | None, heads: int | None) -
         raise UserError(
             f"{path} holds an encoder alone, without what predicts; take I-JEPA's own .pth.tar, or MAE's file with its decoder"
         )
-    tensors, whose = found
     vit = cast("VisionTransformer", encoder.network.vit)
-    usual = (heads_of(vit) or 1) if whose == "ijepa" else HEADS
-    predictor = published_predictor(tensors, whose, encoder.grid, heads or usual)
+    usual = (heads_of(vit) or 1) if found.objective == "ijepa" else HEADS
+    predictor = found.predictor(encoder.grid, heads or found.heads or usual)
     if predictor.config.dim != vit.embed_dim:
         raise UserError(
             f"{path}: its predictor takes tokens of {predictor.config.dim}, its encoder's have {vit.embed_dim}; it is not its own"
         )
     context = vit
-    if whose == "ijepa" and use != "target":
+    if found.objective == "ijepa" and (use == "context" or (use is None and found.has_context)):
         import copy
 
         context = copy.deepcopy(vit)
         load_into(context, path, use="context")
-    return Predicting(encoder, context, predictor, "embeddings" if whose == "ijepa" else "pixels")
+    return Predicting(encoder, context, predictor, "embeddings" if found.objective == "ijepa" else "pixels")

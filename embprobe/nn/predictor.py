@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,35 +102,56 @@ class MaskedDecoder(Predictor):
         return predicted
 
 
-def open_predictor(path: Path) -> tuple[dict[str, Tensor], Published] | None:
-    """The tensors of what learned to predict beside the encoder of a released file, and whose it is; None if it has none."""
+@dataclass(frozen=True)
+class PredictorFile:
+    """What learned to predict beside an encoder, as a weights file holds it."""
+
+    tensors: Mapping[str, Tensor]
+    objective: Published
+    heads: int | None  # where the file tells
+    has_context: bool  # the context encoder lies beside the target
+
+    def predictor(self, grid: tuple[int, ...], heads: int) -> Predictor:
+        """The network; no tensor tells its attention heads. Raises UserError where it is none, or not for this grid."""
+        named = {_own_name(name): tensor for name, tensor in self.tensors.items()}
+        kind = BlockPredictor if self.objective == "ijepa" else MaskedDecoder
+        try:
+            (width, dim), out = named["embed.weight"].shape, len(named["project.1.weight"])
+            depth = 1 + max(int(found[1]) for name in named if (found := re.match(r"blocks\.(\d+)\.", name)))
+            prefix = named["positions"].shape[1] - prod(grid)
+            sizes = {"dim": dim, "out": out, "width": width, "depth": depth, "heads": heads, "prefix": prefix}
+            predictor = kind(PredictorConfig(grid=grid, **sizes))
+            predictor.load_state_dict({name: tensor.float() for name, tensor in named.items()})
+        except (AssertionError, KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise UserError(f"the file's predictor is not of this network ({reason})") from None
+        return predictor
+
+
+def open_predictor(path: Path) -> PredictorFile | None:
+    """Of a file of I-JEPA's (under `predictor`) or MAE's (what begins with `decoder`), or one of embprobe's own; None if
+    it holds an encoder alone."""
     file = open_weights(path)
+    heads, context = file.words.get("predictor_heads"), "encoder" in file.beside
+    inner = {k.removeprefix("predictor."): v for k, v in file.tensors.items() if k.startswith("predictor.")}
     if "predictor" in file.beside:
-        return dict(open_weights(path, ("predictor",)).tensors), "ijepa"
+        inner = dict(open_weights(path, ("predictor",)).tensors)
     decoder = {k: v for k, v in file.tensors.items() if k.startswith("decoder_") or k == "mask_token"}
-    return (decoder, "mae") if "decoder_embed.weight" in decoder else None
+    if not inner and "decoder_embed.weight" not in decoder:
+        return None
+    told = int(heads) if heads and heads.isdecimal() else None
+    return PredictorFile(inner or decoder, "ijepa" if inner else "mae", told, context)
 
 
-def published_predictor(
-    tensors: Mapping[str, Tensor], objective: Published, grid: tuple[int, ...], heads: int
-) -> Predictor:
-    """The predictor of a released file: I-JEPA's tensors under `predictor`, or those of MAE's model that begin with
-    `decoder`. No tensor tells its attention heads. Raises UserError where it is none, or not for this grid.
-    """
-    named = {_own_name(name): tensor for name, tensor in tensors.items()}
-    kind, prefix = (BlockPredictor, 0) if objective == "ijepa" else (MaskedDecoder, 1)
-    try:
-        (width, dim), out = named["embed.weight"].shape, len(named["project.1.weight"])
-        depth = 1 + max(int(found[1]) for name in named if (found := re.match(r"blocks\.(\d+)\.", name)))
-        config = PredictorConfig(
-            grid=grid, dim=dim, out=out, width=width, depth=depth, heads=heads, prefix=prefix
-        )  # fmt: skip
-        predictor = kind(config)
-        predictor.load_state_dict({name: tensor.float() for name, tensor in named.items()})
-    except (AssertionError, KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"the file's predictor is not of this network ({reason})") from None
-    return predictor
+def published_names(predictor: Predictor) -> dict[str, Tensor]:
+    """The tensors of MAE's decoder under the names of its released files."""
+    told = {"embed.": "decoder_embed.", "positions": "decoder_pos_embed", "blocks.": "decoder_blocks."}
+    told |= {"project.0.": "decoder_norm.", "project.1.": "decoder_pred."}
+    named = {}
+    for name, tensor in predictor.state_dict().items():
+        own = next((k for k in told if name.startswith(k)), None)
+        named[told[own] + name.removeprefix(own) if own else name] = tensor
+    return named
 
 
 def _own_name(name: str) -> str:

@@ -40,6 +40,7 @@ class WeightsFile:
     part: str | None  # the key that the network was under
     beside: tuple[str, ...]  # the keys next to it
     heads: int | None  # attention heads, where the file tells
+    words: Mapping[str, str]  # that a safetensors file carries with it
 
     @property
     def shapes(self) -> Shapes:
@@ -88,7 +89,7 @@ def open_weights(path: Path, parts: tuple[str, ...] = WRAPPERS) -> WeightsFile:
         raise UserError(f"{path} holds no state dict, it is {what}; give a file of named tensors")
     beside = tuple(str(k) for k in content if k != part) if part and isinstance(content, dict) else ()
     tensors = {str(k).removeprefix("module.").removeprefix("backbone."): v for k, v in named.items()}
-    return WeightsFile(path, tensors, part, beside, _heads_said(content if part else said))
+    return WeightsFile(path, tensors, part, beside, _heads_said(content if part else said), said)
 
 
 def _content(path: Path) -> tuple[object, Mapping[str, str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from embprobe import console
 from embprobe.chunks import pour
 from embprobe.encoders import layers, names
+from embprobe.encoders.box import in_box
 from embprobe.errors import UserError
 from embprobe.stage import Make, Stage, dashed, option
 from embprobe.store import Array, Artefact, Json
@@ -63,7 +64,8 @@ class Extract(Stage):
         found: dict[str, object] = {"layer": layers.words_of(self.layer)}
         if not isinstance(word, str) or word in names.BUILT_IN:
             return found
-        path = Path(word).expanduser()
+        found_in_box = in_box(word)
+        path = found_in_box.file if found_in_box else Path(word).expanduser()
         if path.is_file() or path.is_dir():
             if self.weights is not None:
                 raise UserError(f"--encoder {word} is a {'folder' if path.is_dir() else 'file'} of weights already; leave "

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from embprobe.encoders.box import FOLDER
+from embprobe.nn.predictor import MaskedDecoder, PredictorConfig, published_names
 from embprobe.store import Artefact
 from embprobe.store.store import Store
 
@@ -22,12 +23,17 @@ def put(name: str, artefact: Artefact) -> None:
     """One encoder."""
     facts = artefact.read_json("encoder.json")
     beside = load_file(str(artefact.weights_beside()))
-    tensors = load_file(str(artefact.weights())) | {k: v for k, v in beside.items() if k.startswith("predictor.")}
+    predictor = {k: v for k, v in beside.items() if k.startswith("predictor.")}
+    if facts["objective"] == "mae":
+        network = MaskedDecoder(PredictorConfig.of(facts["predictor"]))
+        network.load_state_dict({k.removeprefix("predictor."): v for k, v in predictor.items()})
+        predictor = published_names(network)
+    tensors = load_file(str(artefact.weights())) | predictor
     told = {"num_heads": str(facts["network"]["num_heads"]), "predictor_heads": str(facts["predictor"]["heads"])}
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.safetensors"
     save_file({k: v.to(torch.float16).contiguous() for k, v in tensors.items()}, str(path), told)
-    rows = [row for row in artefact.log.rows() if row["step"] % EVERY == 0]
+    rows = [row for row in artefact.log.rows() if not row.get("step", 1) % EVERY]
     Path(FOLDER / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
