@@ -45,7 +45,7 @@ class Predict(Stage):
     predictor_heads: int | None = option(
         "attention heads of a released predictor; else the encoder's for I-JEPA, 16 for MAE", None, least=1, most=1024
     )
-    count: int = option("held-out images at most, a seeded choice", 512, least=10, most=1_000_000)
+    count: int = option("held-out images at most, a seeded choice", 512, least=4, most=1_000_000)
     train_limit: int = option("training images that the mean and the whitening are taken from", 2048, least=20)
     held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
     seed: int = option("seed of the choices, of drawn masks and of swapped pairs", 0, least=0)
@@ -66,10 +66,10 @@ class Predict(Stage):
     def check(self) -> None:
         images = Embeddings(self.embeddings).images
         train, held = images.count("train"), images.count(self.held_out)
-        if train < 20 or held < 10:
+        if train < 20 or held < 4:
             raise UserError(
                 f"{train} training and {held} held-out images are too few to tell predictions from chance; ingest at least "
-                "20 and 10 (--val-share holds some out)"
+                "20 and 4 (--val-share holds some out)"
             )
 
     def work(self) -> float:
