@@ -202,11 +202,12 @@ def test_a_number_out_of_its_bounds_is_one_line_and_help_says_them(
 ) -> None:
     monkeypatch.setenv("EMBPROBE_STORE", str(zoo.store.root))
     hint = typing.get_type_hints(cls)[name]
-    step = 1 if hint in (int, int | None) else 0.5
+    step = 1 if hint in (int, int | None, tuple[int, ...]) else 0.5
     wrong = {"least": value - step, "above": value, "most": value + step, "below": value}[bound]
     required = {"images": "images", "latents": "latents", "embeddings": "embeddings", "denoiser": "denoiser",
                 "decoder": "decoder", "samples": "samples", "reference": "images", "source": "planted",
-                "objective": "mae", "encoder": "pixels", "judge": "encoder", "size": "16"}  # fmt: skip
+                "objective": "mae", "encoder": "pixels", "judge": "encoder", "size": "16",
+                "reader": "low-shot", "grid": "4,4"}  # fmt: skip
     positional = [f.name for f in fields(cls) if f.metadata["positional"]]
     words = [w for f in fields(cls) if f.default is MISSING and f.name in required
              and f.name != name for w in (f"--{f.name}", required[f.name])]  # fmt: skip

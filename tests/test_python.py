@@ -59,4 +59,4 @@ def test_import_and_help_are_light_and_help_reads_from_the_top() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     shown = done.stdout
     assert shown.index("A stage is a question") < shown.index("class Artefact") < shown.index("class Extract")
-    assert "encoder: mae, ijepa" in shown
+    assert "encoder: mae-tiny, ijepa-tiny, mae, ijepa" in shown

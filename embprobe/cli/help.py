@@ -1,5 +1,7 @@
 """What help says beside each command's own words: groups in the order of the flow, an example a command, the first screen."""
 
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -121,12 +123,17 @@ def opening() -> str:
         "  embprobe extract --images photos --encoder mae            your encoder",
         "  embprobe compare --samples mine=FOLDER --reference photos somebody's samples",
         "",
-        *(f"{title}:  {' '.join(commands)}" for title, commands in GROUPS.items()),
+        *(line for title, commands in GROUPS.items() for line in wrapped(title, commands)),
         "",
         "embprobe COMMAND -h tells all about one; embprobe -h lists them with what they",
         "are for; embprobe guide explains; embprobe --install-completion helps typing",
     ]
     return "\n".join(rows)
+
+
+def wrapped(title: str, commands: Sequence[str]) -> list[str]:
+    """The commands of a group in lines that fit."""
+    return textwrap.wrap(f"{title}:  {' '.join(commands)}", 80, subsequent_indent=" " * (len(title) + 3))
 
 
 class Group(TyperGroup):

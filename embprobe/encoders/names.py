@@ -65,7 +65,7 @@ def check_name(source: str) -> None:
     prefix, _, rest = source.partition(":")
     if prefix == "random" and rest.startswith("vit-") and not SIZED.fullmatch(rest):
         raise UserError(
-            f"{source} is no size of a ViT; write random:vit-WIDTHxDEPTH-hHEADS-pPATCH, as random:vit-96x4-h4-p8"
+            f"{source} is no model of timm and no size of a ViT; write random:vit-WIDTHxDEPTH-hHEADS-pPATCH"
         )
     if rest and (prefix in ("timm", "random", "pixels") or prefix in families()):
         return

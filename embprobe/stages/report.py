@@ -67,7 +67,7 @@ class Report(Stage):
     def check(self) -> None:
         if not any(a.stage in ("evaluate", "probe", "predict") for a in self.artefacts):
             raise UserError(
-                "report needs at least one evaluate, probe or predict artefact; `embprobe ls` lists what is there"
+                "report needs at least one evaluate or probe artefact, or one of predict; `embprobe ls` lists what is there"
             )
 
     def run(self, out: Artefact) -> None:

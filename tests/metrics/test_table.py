@@ -28,4 +28,4 @@ def test_in_a_sentence_a_reader_has_its_accuracy() -> None:
 
 def test_what_is_read_from_embeddings_depends_on_no_number_of_samples() -> None:
     assert all(metric.any_count for metric in METRICS if metric.of_embeddings)
-    assert {m.key for m in METRICS if m.any_count and not m.of_embeddings} == {"kid", "asked_class"}
+    assert {m.key for m in METRICS if m.any_count and not m.of_embeddings} == {"kid", "asked_class", "agreement"}

@@ -16,7 +16,7 @@ from tests import tiny
 from tests.torture import zoo
 from tests.torture.wounds import Names
 
-TIMES = ("events", "seconds", "peak_bytes", "finished", "host", "python", "versions", "log", "work")
+TIMES = ("events", "seconds", "at_work", "peak_bytes", "finished", "host", "python", "versions", "log", "work")
 
 
 @dataclass

@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from embprobe.errors import EmbprobeError
 from embprobe.making import make
 from embprobe.stage import Stage
+from embprobe.stages.ceiling import Ceiling
 from embprobe.stages.classify import Classify
 from embprobe.stages.compress import Compress
 from embprobe.stages.decode import Decode
@@ -26,6 +27,7 @@ from embprobe.stages.extract import Extract
 from embprobe.stages.features import Featurize
 from embprobe.stages.ingest import Ingest
 from embprobe.stages.measure import Measure
+from embprobe.stages.predict import Predict
 from embprobe.stages.pretrain import Pretrain
 from embprobe.stages.probe import Probe
 from embprobe.stages.read import Read
@@ -56,6 +58,9 @@ STAGES: dict[str, Callable[[Made], Stage]] = {
     "evaluate": lambda made: Evaluate(
         samples=made["sample"], reference=made["ingest"], judges=(made["classify"],), k=2, device="cpu"
     ),
+    "predict": lambda made: Predict(embeddings=made["extract"], device="cpu"),
+    "ingest crowds": lambda made: Ingest(source="planted", objects=(1, 3), count=40, size=16, val_share=0.25),
+    "ceiling": lambda made: Ceiling(images=made["ingest crowds"], grid=(2, 2), **tiny.CLASSIFY | {"steps": 4}),
     "read": lambda made: Read(embeddings=made["extract"], reader="linear", device="cpu"),
     "probe": lambda made: Probe(embeddings=made["extract"], k=3, device="cpu"),
     "report": lambda made: Report(artefacts=(made["evaluate"], made["probe"])),

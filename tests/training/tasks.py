@@ -41,7 +41,7 @@ TASKS = {
     "vae": lambda: VAETask(VAE((4, 4), 12, 3, "attention", 0.1), 1e-3),
     "mae": lambda: MAE(vit(), 1e-3, width=8, depth=1),
     "ijepa": lambda: IJEPA(vit(), 1e-3, 100, width=8, depth=1),
-    "classifier": lambda: Classifier(3, 1e-3, True),
+    "classifier": lambda: Classifier((3,), 1e-3, True),
 }
 
 

@@ -98,7 +98,9 @@ def test_a_recording_that_does_something_else_is_not_used(
                 yield name, loss * self.runs
 
     loop = Loop(
-        Counting(3, 1e-3, True), Fit(steps=30, seed=1, images_per_step=8, device="cuda:0"), Store(tmp_path).open(Toy())
+        Counting((3,), 1e-3, True),
+        Fit(steps=30, seed=1, images_per_step=8, device="cuda:0"),
+        Store(tmp_path).open(Toy()),
     )
     before = [p.clone() for p in loop.task.parameters()]
     batch = loop.given(lambda step: batches("classifier", step), 0)
@@ -143,7 +145,7 @@ def test_what_has_no_deterministic_implementation_is_said_and_goes_on(
     ends = []
     for number, device in enumerate(("cpu", "cuda:0")):
         torch.manual_seed(0)
-        loop = Loop(Wild(3, 1e-3, True), Fit(steps=30, seed=1, images_per_step=8, device=device),
+        loop = Loop(Wild((3,), 1e-3, True), Fit(steps=30, seed=1, images_per_step=8, device=device),
                     Store(tmp_path / str(number)).open(Toy()))  # fmt: skip
         torch.use_deterministic_algorithms(number == 1)
         for step in range(2):
