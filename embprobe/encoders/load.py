@@ -9,6 +9,7 @@ from torch import nn
 
 from embprobe import console
 from embprobe.encoders import folders, own
+from embprobe.encoders.box import in_box
 from embprobe.encoders.frozen import Encoder, Facts, Given, PatchPixels, of_vit
 from embprobe.encoders.layers import Words
 from embprobe.encoders.names import (
@@ -64,6 +65,8 @@ def load_encoder(
             encoder = _random(rest, image_size, channels, layer, seed)
         elif timm_name(source) is not None:
             encoder = _from_timm(source, weights, layer, given or Given())
+        elif (own_file := in_box(source)) is not None:
+            encoder = own.from_file(FILE, own_file.file, layer, given or Given())
         elif source == FILE or SIZED.fullmatch(source):
             encoder = own.from_file(source, weights, layer, given or Given())
         elif source == FOLDER:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from embprobe.encoders.box import BOX, PREFIX
+from embprobe.encoders.box import BOX, PREFIX, in_box
 from embprobe.errors import UserError, did_you_mean
 from embprobe.store.hashes import file_hash
 
@@ -60,7 +60,7 @@ OTHERWISE = {
 
 def check_name(source: str) -> None:
     """Raises UserError unless the name follows the grammar; looks nothing up and imports no model."""
-    if source in BUILT_IN or SIZED.fullmatch(source):
+    if source in BUILT_IN or SIZED.fullmatch(source) or in_box(source):
         return
     prefix, _, rest = source.partition(":")
     if prefix == "random" and rest.startswith("vit-") and not SIZED.fullmatch(rest):
@@ -213,14 +213,15 @@ def text_files(folder: Path) -> dict[str, str]:
 
 
 def hub_file(source: str, *, download: bool) -> Path | None:
-    """The weights file of a timm encoder on this machine, fetched if asked; None for other encoders, or if absent.
+    """The weights file of a timm encoder on this machine, fetched if asked, or of one in the box; None for other encoders,
+    or if absent.
 
     Looks into the Hugging Face cache first, which needs neither torch nor a network. Raises UserError for a name that
     timm does not know and for a file that can't be fetched.
     """
-    asked = timm_name(source)
+    asked, own = timm_name(source), in_box(source)
     if asked is None:
-        return None
+        return own.file if own else None
     name = with_options(asked)[0]
     cached = _cached(f"timm/{name}")
     if cached is not None or not download:

@@ -125,7 +125,12 @@ def _of_artefact(source: Artefact, encoder: Encoder, use: Use | None) -> Predict
     from safetensors.torch import load_file
 
     facts = source.read_json("encoder.json", dict)
-    sizes = facts.get("predictor")
+    if "predictor" not in facts:
+        raise UserError(
+            f"pretrain {source.short} was made by an earlier embprobe, which kept no predictor; pretrain again"
+        )
+    _check_use(use, facts["objective"])
+    sizes = facts["predictor"]
     if sizes is None:
         raise UserError(
             f"pretrain {source.short} was given its encoder, and learned no prediction; extract from the file"
@@ -142,12 +147,19 @@ def _of_artefact(source: Artefact, encoder: Encoder, use: Use | None) -> Predict
     return Predicting(encoder, context, predictor, facts["target"])
 
 
+def _check_use(use: Use | None, objective: str) -> None:
+    """Raises UserError where there is one encoder and it was said which."""
+    if use is not None and objective == "mae":
+        raise UserError(f"--use {use} has no meaning for MAE, which has one encoder; leave it out")
+
+
 def _of_file(path: Path, encoder: Encoder, use: Use | None, heads: int | None) -> Predicting:
     found = open_predictor(path)
     if found is None:
         raise UserError(
             f"{path} holds an encoder alone, without what predicts; take I-JEPA's own .pth.tar, or MAE's file with its decoder"
         )
+    _check_use(use, found.objective)
     vit = cast("VisionTransformer", encoder.network.vit)
     usual = (heads_of(vit) or 1) if found.objective == "ijepa" else HEADS
     predictor = found.predictor(encoder.grid, heads or found.heads or usual)

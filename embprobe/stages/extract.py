@@ -61,7 +61,10 @@ class Extract(Stage):
         word = self.encoder
         if self.layer == ():
             raise UserError("--layer is empty; give a block, several with commas, last4, or leave it out")
-        found: dict[str, object] = {"layer": layers.words_of(self.layer)}
+        found: dict[str, object] = {
+            "layer": layers.words_of(self.layer),
+            "use": self.use if self.use != "target" else None,
+        }
         if not isinstance(word, str) or word in names.BUILT_IN:
             return found
         found_in_box = in_box(word)

@@ -62,7 +62,12 @@ def _limits(found: Sequence[str]) -> str:
 
 def legend(plot: Forest) -> str:
     """How the picture is to be read."""
-    worst = f"left: {plot.worst}" + (", images drawn without any learning" if plot.worst == overview.GAUSSIAN else "")
+    worst = f"left: {plot.worst}"
+    if plot.worst == overview.GAUSSIAN:
+        of_whom = (
+            ", of the encoder whose score worst; each one's own are in the table" if len(plot.encoders) > 1 else ""
+        )
+        worst += f", images drawn without any learning{of_whom}"
     told = [
         f"Every figure on the way from worst ({worst}) to real held-out images (right); whiskers: 95 % intervals; arrows: beyond "
         "the scale."

@@ -9,9 +9,11 @@ from embprobe.encoders.box import BOX, in_box
 from embprobe.making import make
 from embprobe.nn.layers import effective_rank
 from embprobe.stages.extract import Extract
+from embprobe.stages.features import Featurize
 from embprobe.stages.ingest import Ingest
 from embprobe.stages.predict import Predict
 from embprobe.store import Store
+from embprobe.store.hashes import file_hash
 from embprobe.views import Embeddings
 from tests.conftest import Shell
 
@@ -62,6 +64,15 @@ def test_an_alias_of_that_name_is_refused_until_it_is_said_which(place: Store, s
     refused = shell(*asked, name)
     assert refused.code == 2 and f"box:{name}" in refused.lines[-1]
     assert shell(*asked, f"box:{name}").code == 0
+
+
+@each
+def test_it_judges_by_its_name(place: Store, name: str) -> None:
+    images = make(scenes(place, 24), place)
+    made = make(Featurize(images=images, judge=name, size=(32,), device="cpu"), place)
+    assert made.array("train_features").shape[1] == 128
+    judge = made.spec["weights"]
+    assert judge == file_hash(BOX[name].file), "it counts by its content"
 
 
 def test_other_words_are_not_in_the_box() -> None:

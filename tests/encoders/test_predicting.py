@@ -14,6 +14,7 @@ from embprobe.nn.masking import asked_of
 from embprobe.pixels import IMAGENET
 from embprobe.stages.extract import Extract
 from embprobe.stages.ingest import Ingest
+from embprobe.stages.pretrain import Pretrain
 from embprobe.store import Artefact, Store
 from embprobe.views import Embeddings, Images
 from tests.encoders import official
@@ -97,6 +98,25 @@ def test_what_has_no_predictor_is_told(place: Store, tmp_path: Path) -> None:
     for encoder, said in (("pixels:4", "no plain ViT"), ("random:vit-16x1-h2-p4", "learned no prediction")):
         with pytest.raises(UserError, match=said):
             load_predicting(Embeddings(make(Extract(images=images, encoder=encoder), place)), None, None)
+
+
+def test_what_an_earlier_version_made_is_not_taken_for_an_encoder_that_was_given(place: Store) -> None:
+    images = make(Ingest(source="planted", count=24, size=16, val_share=0.5), place)
+    sizes = {"objective": "mae", "width": 16, "depth": 1, "heads": 2, "steps": 0}
+    source = make(Pretrain(images=images, **sizes), place)
+    embeddings = Embeddings(make(Extract(images=images, encoder=source), place))
+    with pytest.raises(UserError, match="has no meaning for MAE"):
+        load_predicting(embeddings, "target", None)
+    with pytest.MonkeyPatch.context() as patch:
+        told = {k: v for k, v in source.read_json("encoder.json").items() if k != "predictor"}
+        patch.setattr(Artefact, "read_json", lambda self, name, kind=object: told)
+        with pytest.raises(UserError, match="made by an earlier embprobe"):
+            load_predicting(embeddings, None, None)
+
+
+def test_the_target_is_what_is_embedded_with_if_nothing_is_said(place: Store, tmp_path: Path) -> None:
+    file = file_of(tmp_path, official.ijepa_file(official.encoder_of("ijepa", 0), official.encoder_of("ijepa", 1)))
+    assert embedded(place, file, use="target").artefact == embedded(place, file).artefact
 
 
 def test_a_predictor_of_another_shape_is_told(place: Store, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from embprobe.page.figures import Figures
+from embprobe.page.forest import Forest, ForestRow
 from embprobe.study import sections
 from embprobe.study.judging import JudgeReport
+from embprobe.study.overview import GAUSSIAN
 from tests.fake_study import figure
 
 
@@ -82,3 +84,10 @@ def test_the_page_opens_with_the_data_that_rows_were_measured_against_and_no_oth
     assert "my cats: 9 images" in sections.lead(study)
     study.final = []
     assert "faces: 5 images" in sections.lead(study)
+
+
+def test_the_left_end_of_the_picture_says_whose_noise_it_is() -> None:
+    """An encoder may look half-way to real images there and yet be no better than its own decoder's noise."""
+    rows = [ForestRow("FD", 100.0, 1.0, {}, "", "", False)]
+    alone, several = (sections.legend(Forest(names, frozenset(), rows, GAUSSIAN)) for names in (["a"], ["a", "b"]))
+    assert "each one's own are in the table" in several and "each one's own" not in alone
