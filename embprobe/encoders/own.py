@@ -5,6 +5,7 @@ from math import isqrt
 from pathlib import Path
 
 from embprobe import console
+from embprobe.encoders import box
 from embprobe.encoders.frozen import Encoder, Facts, Given, of_vit
 from embprobe.encoders.layers import Words
 from embprobe.encoders.names import FILE, SIZED, called
@@ -54,7 +55,7 @@ def from_file(name: str, path: Path | None, layer: Words, given: Given) -> Encod
     vit = build_vit(config_of(shapes, heads, side))
     notices = load_into(vit, path, use=given.use)
     statistics = given.statistics or channel_statistics(sizes.channels or 3)
-    if given.statistics is None:
+    if given.statistics is None and path.parent != box.FOLDER:
         usual = "ImageNet's" if sizes.channels == 3 else "these"
         mean, std = (" ".join(f"{value:g}" for value in values) for values in statistics)
         notices.append(f"images are normalised by {usual} mean {mean} and std {std}; where {path.name} wants others, give "

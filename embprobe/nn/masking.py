@@ -37,6 +37,14 @@ def asked_of(masking: str, grid: tuple[int, ...], rows: Sequence[int], seed: int
     return asked
 
 
+def check_masking(masking: str, grid: tuple[int, ...]) -> None:
+    """Raises UserError for a masking that this grid can't have."""
+    if masking == "blocks" and len(grid) != 2:
+        raise UserError("--masking blocks is drawn on a grid of two axes; take each")
+    if masking != "blocks" and masking not in PARTS:
+        rectangle(masking, grid)
+
+
 def grid_parts(grid: tuple[int, ...], cuts: int) -> list[Tensor]:
     """The patches of each part of a grid whose every axis is cut into so many, in reading order."""
     places = np.arange(prod(grid)).reshape(grid)
@@ -59,8 +67,6 @@ def rectangle(words: str, grid: tuple[int, ...]) -> Tensor:
 
 def _drawn(grid: tuple[int, ...], rows: Sequence[int], seed: int) -> list[Asked]:
     """I-JEPA's four targets of one context; images whose contexts are of one size are asked together."""
-    if len(grid) != 2:
-        raise UserError("--masking blocks is drawn on a grid of two axes; take each")
     masks = BlockMasks.sized((grid[0], grid[1]), torch.Generator().manual_seed(mix(seed, 0)))
     drawn = [masks.drawn(1, torch.Generator().manual_seed(mix(seed, 1 + row))) for row in rows]
     asked: dict[int, list[int]] = {}

@@ -64,7 +64,11 @@ class Predict(Stage):
             )
 
     def check(self) -> None:
-        images = Embeddings(self.embeddings).images
+        from embprobe.nn.masking import check_masking
+
+        embeddings = Embeddings(self.embeddings)
+        check_masking(self.masking, embeddings.grid)
+        images = embeddings.images
         train, held = images.count("train"), images.count(self.held_out)
         if train < 20 or held < 4:
             raise UserError(

@@ -98,6 +98,7 @@ def test_requests_that_can_not_be_met_are_told(place: Store) -> None:
     for masking in ("half", "0,0,4,4", "9,9,1,1"):
         with pytest.raises(UserError, match="--masking"):
             make(Predict(embeddings=embeddings, masking=masking), place)
+    assert not [a for a in place.artefacts() if a.stage == "predict"], "it is told before anything is made"
     with pytest.raises(UserError, match="learned no prediction"):
         images = Embeddings(embeddings).images.artefact
         make(Predict(embeddings=make(Extract(images=images, encoder="random:vit-16x1-h2-p4"), place)), place)
