@@ -57,6 +57,9 @@ def warnings(study: Study, prediction: Prediction) -> list[str]:
     if found["flat"]:
         apart = f"it does not tell an image's own patches from another's (AUC {_text(found['auc'])})"
         said.append(f"⚠ The energy of {who} is flat: {apart}.")
+    if found["r2"]["high"] < 0:
+        said.append(f"⚠ {who} predicts worse than the training images' mean does (R² {_text(found['r2'])}): its predictor has "
+                    "not learned enough to be looked at.")  # fmt: skip
     return said
 
 

@@ -112,6 +112,8 @@ def test_the_page_shows_what_was_predicted(place: Store) -> None:
     text = page.folder.read("report.html").decode()
     assert "What the predictors foresee" in text and "own pixels" in text
     assert ("is flat" in text) == (flat.metrics["flat"] or made.metrics["flat"])
+    worse = [p for p in (made, flat) if p.read_json("prediction.json")["r2"]["high"] < 0]
+    assert worse and text.count("predicts worse than the training images") == len(worse)
     assert [row["encoder"] for row in page.read_json("table.json")["predictions"]] == ["mae", "ijepa untrained"]
     assert f"figures/foreseen-{made.short}.png" in page.folder.sums
 
