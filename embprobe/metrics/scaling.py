@@ -120,7 +120,9 @@ def _coefficients(training: Training, degree: int) -> list[float]:
     x = _logs(list(training.excess))
     x = x - x.mean()
     powers = torch.stack([x**i for i in range(degree + 1)], 1)
-    found: list[float] = torch.linalg.lstsq(powers, _logs(list(training.excess.values()))[:, None]).solution[:, 0].tolist()
+    found: list[float] = (
+        torch.linalg.lstsq(powers, _logs(list(training.excess.values()))[:, None]).solution[:, 0].tolist()
+    )
     return found
 
 

@@ -26,7 +26,8 @@ def trainings(law: Size = planted, noise: float = 0.0, draw: int = 0, seeds: int
     for width, images, _ in product(WIDTHS, IMAGES, range(seeds)):
         level, bend = rng.normal(0, noise), rng.normal(0, noise / 3)
         excess = {
-            s: law(width, images, s) * math.exp(level + bend * math.log(s / 300) + rng.normal(0, noise / 3)) for s in POINTS
+            s: law(width, images, s) * math.exp(level + bend * math.log(s / 300) + rng.normal(0, noise / 3))
+            for s in POINTS
         }
         found.append(Training({"width": width, "images": images}, excess))
     return found
@@ -66,7 +67,10 @@ def test_where_nothing_scales_a_claim_is_rare() -> None:
 
 def test_milestones_of_one_training_are_no_more_trainings() -> None:
     few = fitted(trainings(noise=0.15, seeds=1)).exponents[0]
-    thrice = [Training(t.sizes, {s // 2**i: e for s, e in t.excess.items() for i in range(3)}) for t in trainings(noise=0.15, seeds=1)]
+    thrice = [
+        Training(t.sizes, {s // 2**i: e for s, e in t.excess.items() for i in range(3)})
+        for t in trainings(noise=0.15, seeds=1)
+    ]
     again = fitted(thrice).exponents[0]
     assert (again.low, again.high) == pytest.approx((few.low, few.high))
 
