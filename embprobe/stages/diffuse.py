@@ -56,6 +56,7 @@ MODERN = Preset(
     dropout=0.15, beta_2=0.95, shift=None,
 )  # fmt: skip
 DIT_WIDTH = 384
+AS_WIDE = 128  # a network of this width does as much beside its matrices as in them, as timed on a CPU
 LATER = ("betas", "attention", "one_head", "scale_shift")  # count only where they are not what they always were
 
 
@@ -127,6 +128,11 @@ class Diffuse(Training):
             beyond = sorted({*self.kept_steps()} - {*log_spaced(self.steps)})
             spec |= {"kept_steps": beyond} if beyond else {}
         return spec
+
+    def work(self) -> float:
+        """Images seen, times what each costs: that grows with a transformer's depth and about with the width's square."""
+        blocks = self.depth if self.network == "dit" else 1
+        return super().work() * blocks * self.width * (self.width + AS_WIDE)
 
     def kept_steps(self) -> tuple[int, ...]:
         """The steps at the epochs to keep."""

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from embprobe.metrics.scaling import STEPS, Exponent
+from embprobe.metrics.scaling import STEPS, Exponent, Law
 from embprobe.metrics.table import METRIC, significant
 from embprobe.page import html
 from embprobe.page.charts import curves
@@ -18,6 +18,7 @@ from embprobe.study.surfaces import AXES, FIGURE, IMAGES, WIDTH, Surface, surfac
 from embprobe.study.table import half_width
 from embprobe.study.verdict import listed
 
+NONE = Law((), {}, 0)
 FEW = 3  # sizes by which a law is told from any other falling line
 WORDS = (
     "How FD falls with the denoiser's width, its training images and its steps. The law: FD − floor is proportional to a power "
@@ -49,19 +50,17 @@ def said(surface: Surface, corrected: Mapping[str, float]) -> list[str]:
             f"{surface.sunk} points are not above their floor" if surface.knows else "the judge can't tell the classes"
         )
         return [f"{surface.name}: no law, since {why}."]
-    told = [sentence(surface, e, corrected[e.axis]) for e in law.exponents]
+    told = [sentence(surface, e, corrected[e.axis]) for e in law.exponents if not bent(law, e.axis)]
     absent = [
         AXES[a] for a, sizes in _sizes(surface).items() if len(sizes) > 1 and a not in {e.axis for e in law.exponents}
     ]
     if absent:
         told.append(f"{surface.name}: {listed(absent)} can't be told: too few trainings, or axes that change together.")
-    bent = [
-        words for axis, words in (("sizes", "width and images"), (STEPS, "steps")) if law.bends.get(axis, 1.0) < LEVEL
-    ]
-    if bent:
+    curved = [AXES[e.axis] for e in law.exponents if bent(law, e.axis)]
+    if curved:
         told.append(
-            f"{surface.name}: along {listed(bent)} it is no power law (a straight line misses more than chance): exponents are "
-            "means over what was tried, and nothing follows for larger sizes."
+            f"{surface.name}: FD follows no power of {listed(curved)} (straight lines miss more than chance): nothing is claimed "
+            "along there, and exponents are means over what was tried."
         )
     if surface.copying:
         told.append(
@@ -71,16 +70,21 @@ def said(surface: Surface, corrected: Mapping[str, float]) -> list[str]:
     return told
 
 
+def bent(law: Law, axis: str) -> bool:
+    """Whether a figure is known to follow no power of an axis; width and images are tested together."""
+    return law.bends.get(STEPS if axis == STEPS else "sizes", 1.0) < LEVEL
+
+
 def sentence(surface: Surface, exponent: Exponent, p: float) -> str:
     """What twice as much does, or that it can't be told."""
     axis, (factor, low, high) = AXES[exponent.axis], exponent.doubling
     few = f" From {exponent.levels} sizes: whether by a power can't be told." if exponent.levels < FEW else ""
     if p >= LEVEL:
         between = f"between {_percent(low)} and {_percent(high)}"
-        return f"{surface.name}: what twice the {axis} does to FD's excess can't be told ({between}).{few}"
+        return f"{surface.name}: how twice the {axis} would change FD's excess can't be told ({between}).{few}"
     ends = sorted((abs(low - 1), abs(high - 1)))
     how = f"{100 * abs(factor - 1):.0f} % [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"
-    return f"{surface.name}: twice the {axis} {'lower' if factor < 1 else 'raise'} FD's excess by {how}.{few}"
+    return f"{surface.name}: with twice the {axis} FD's excess is {how} {'lower' if factor < 1 else 'higher'}.{few}"
 
 
 def _percent(factor: float) -> str:
@@ -119,11 +123,12 @@ def exponent_table(found: Sequence[Surface], corrected: Sequence[Mapping[str, fl
     """A row for each encoder and axis."""
     rows = []
     for surface, claimed in zip(found, corrected, strict=True):
-        for e in surface.law.exponents if surface.law else ():
+        law = surface.law or NONE
+        for e in law.exponents:
             p, sizes = claimed[e.axis], _sizes(surface)[e.axis]
             line = [Cell(surface.name), Cell(AXES[e.axis]), Cell(", ".join(map(str, sizes)))]
-            line += [Cell(significant(e.value, 3), _ends(e), best=p < LEVEL and e.value > 0, sort=e.value)]
-            rows.append([*line, Cell(pvalue(p), sort=p), Cell(str(surface.law.trainings if surface.law else 0))])
+            line += [Cell(significant(e.value, 3), _ends(e), best=p < LEVEL and not bent(law, e.axis), sort=e.value)]
+            rows.append([*line, Cell(pvalue(p), sort=p), Cell(str(law.trainings))])
     headers = ["encoder", "axis", "sizes", "exponent", "p corrected", "trainings"]
     return html.table(headers, rows, caption="FD − floor ∝ size^−exponent, 95 % intervals") if rows else ""
 

@@ -72,7 +72,7 @@ def test_planted_exponents_are_found_above_the_floor_of_reconstructions(falls: t
     for axis, true in (("diffuse.width", 0.3), ("diffuse.train_images", 0.5), ("steps", 0.8)):
         e = exponents[axis]
         assert e["value"] == pytest.approx(true) and 0 < e["low"] < true < e["high"] and e["corrected"] < 0.05
-    words = "ijepa, by class: twice the training images lower FD's excess by 29 % ["
+    words = "ijepa, by class: with twice the training images FD's excess is 29 % ["
     assert [w for w in found["said"] if w.startswith(words)] and found["bends"]["sizes"] > 0.05
 
 
@@ -82,7 +82,7 @@ def test_the_page_shows_surface_chart_and_law(falls: tuple[Artefact, ...], place
     with out.locked():
         page = what_scales(study, judging.compared(study)[0], Figures(out))
     assert page.count("<svg") > 1 and "width 128, 40 images" in page
-    for words in ("10 steps", "100 steps", "floor 5.000", "p corrected", "mean over 2 seeds", "twice the steps lower"):
+    for words in ("10 steps", "100 steps", "floor 5.000", "p corrected", "mean over 2 seeds", "with twice the steps"):
         assert words in page, words
     assert page.count("<tr>") == 1 + 3 + 1 + 9  # an exponent an axis, a row a width and number of images
 
@@ -90,7 +90,16 @@ def test_the_page_shows_surface_chart_and_law(falls: tuple[Artefact, ...], place
 def test_nothing_is_claimed_where_nothing_scales(place: Store) -> None:
     (found,) = told(scaled(place, {"ijepa": lambda *_: 25.0}, milestones=()))
     assert all(e["low"] < 0 < e["high"] for e in found["exponents"]) and len(found["exponents"]) == 2
-    assert all("can't be told" in words and "lower" not in words for words in found["said"])
+    assert all("can't be told" in words and "FD's excess is" not in words for words in found["said"])
+
+
+def test_along_a_curve_nothing_is_claimed(place: Store) -> None:
+    def late(width: int, images: int, steps: int) -> float:
+        return FLOOR + {10: 50, 30: 90, 100: 10}[steps] / width
+
+    (found,) = told(scaled(place, {"ijepa": late}, images=(40,)))
+    assert found["bends"]["steps"] < 1e-3 and not any("twice the steps" in words for words in found["said"])
+    assert any("FD follows no power of steps" in words for words in found["said"])
 
 
 def test_two_sizes_make_no_law(place: Store) -> None:
