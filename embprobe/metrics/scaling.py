@@ -14,7 +14,7 @@ STEPS = "steps"  # the axis along which one training is looked at several times
 
 
 @dataclass(frozen=True)
-class Training:
+class SizedTraining:
     """A training: its size along each axis, and by step the excess of a figure over its floor, above 0."""
 
     sizes: Mapping[str, float]
@@ -47,7 +47,7 @@ class Law:
     trainings: int
 
 
-def fitted(trainings: Sequence[Training]) -> Law:
+def fitted(trainings: Sequence[SizedTraining]) -> Law:
     """The power law of some trainings, each of them one independent draw.
 
     Sizes: least squares over one point a training, at the last step that all share; the interval by Student's t from
@@ -64,7 +64,7 @@ def fitted(trainings: Sequence[Training]) -> Law:
 # ---- between trainings
 
 
-def _of_sizes(trainings: Sequence[Training]) -> tuple[list[Exponent], float | None]:
+def _of_sizes(trainings: Sequence[SizedTraining]) -> tuple[list[Exponent], float | None]:
     """An exponent for each axis along which trainings differ, and how likely a straight law misses no more than chance."""
     shared = set.intersection(*({*t.excess} for t in trainings)) if trainings else set()
     axes = [axis for axis in (trainings[0].sizes if trainings else ()) if len(_levels(trainings, axis)) > 1]
@@ -85,7 +85,7 @@ def _of_sizes(trainings: Sequence[Training]) -> tuple[list[Exponent], float | No
     return found, _lack_of_fit(trainings, y_R, missed, freedom)
 
 
-def _lack_of_fit(trainings: Sequence[Training], y_R: Tensor, missed: float, freedom: int) -> float | None:
+def _lack_of_fit(trainings: Sequence[SizedTraining], y_R: Tensor, missed: float, freedom: int) -> float | None:
     """How likely residuals are so much larger than replicates vary; Fisher 1922. None without replicates."""
     from scipy.special import fdtrc
 
@@ -103,7 +103,7 @@ def _lack_of_fit(trainings: Sequence[Training], y_R: Tensor, missed: float, free
 # ---- within trainings
 
 
-def _of_steps(trainings: Sequence[Training]) -> tuple[list[Exponent], float | None]:
+def _of_steps(trainings: Sequence[SizedTraining]) -> tuple[list[Exponent], float | None]:
     """The mean slope over steps within trainings, and how likely they are straight."""
     several = [t for t in trainings if len(t.excess) > 1]
     if len(several) < 2:
@@ -115,7 +115,7 @@ def _of_steps(trainings: Sequence[Training]) -> tuple[list[Exponent], float | No
     return [found], two_tailed(*_mean(curved), len(curved) - 1) if len(curved) > 1 else None
 
 
-def _coefficients(training: Training, degree: int) -> list[float]:
+def _coefficients(training: SizedTraining, degree: int) -> list[float]:
     """Of a polynomial in log step by least squares, the highest power last."""
     x = _logs(list(training.excess))
     x = x - x.mean()
@@ -140,7 +140,7 @@ def _exponent(axis: str, value: float, variance: float, freedom: int, levels: in
     return Exponent(axis, value, value - reach, value + reach, two_tailed(value, variance, freedom), levels)
 
 
-def _levels(trainings: Sequence[Training], axis: str) -> set[float]:
+def _levels(trainings: Sequence[SizedTraining], axis: str) -> set[float]:
     return {t.sizes[axis] for t in trainings}
 
 

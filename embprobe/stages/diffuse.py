@@ -129,11 +129,6 @@ class Diffuse(Training):
             spec |= {"kept_steps": beyond} if beyond else {}
         return spec
 
-    def work(self) -> float:
-        """Images seen, times what each costs: that grows with a transformer's depth and about with the width's square."""
-        blocks = self.depth if self.network == "dit" else 1
-        return super().work() * blocks * self.width * (self.width + AS_WIDE)
-
     def kept_steps(self) -> tuple[int, ...]:
         """The steps at the epochs to keep."""
         images = self.train_images or Latents(self.latents).images.count("train")
@@ -154,6 +149,11 @@ class Diffuse(Training):
                 f"--keep-epochs {late[0]:g} lies behind the end of the run, {self.steps} steps or "
                 f"{self.steps * self.batch / (self.train_images or count):.4g} epochs; give fewer epochs, or more --steps"
             )
+
+    def work(self) -> float:
+        """Images seen, times what each costs: that grows with a transformer's depth and about with the width's square."""
+        blocks = self.depth if self.network == "dit" else 1
+        return super().work() * blocks * self.width * (self.width + AS_WIDE)
 
     def run(self, out: Artefact) -> None:
         from embprobe.device import device_of

@@ -175,7 +175,7 @@ def table_json(
         "values": {j.name: [r.json() for r in j.rows] for j in judged},
         "embeddings": [r.json() for r in reading.rows],
         "predictions": foreseeing.json_of(study),
-        "scaling": scaling.json_of(study, judged),
+        "scaling": scaling.surfaces_json(study, judged),
         "differences": [
             {"judge": j.name, "drawn": how, **d.json()}
             for j in (*judged, reading)

@@ -50,7 +50,7 @@ def said(surface: Surface, corrected: Mapping[str, float]) -> list[str]:
             f"{surface.sunk} points are not above their floor" if surface.knows else "the judge can't tell the classes"
         )
         return [f"{surface.name}: no law, since {why}."]
-    told = [sentence(surface, e, corrected[e.axis]) for e in law.exponents if not bent(law, e.axis)]
+    told = [doubling_words(surface, e, corrected[e.axis]) for e in law.exponents if not bent(law, e.axis)]
     absent = [
         AXES[a] for a, sizes in _sizes(surface).items() if len(sizes) > 1 and a not in {e.axis for e in law.exponents}
     ]
@@ -75,7 +75,7 @@ def bent(law: Law, axis: str) -> bool:
     return law.bends.get(STEPS if axis == STEPS else "sizes", 1.0) < LEVEL
 
 
-def sentence(surface: Surface, exponent: Exponent, p: float) -> str:
+def doubling_words(surface: Surface, exponent: Exponent, p: float) -> str:
     """What twice as much does, or that it can't be told."""
     axis, (factor, low, high) = AXES[exponent.axis], exponent.doubling
     few = f" From {exponent.levels} sizes: whether by a power can't be told." if exponent.levels < FEW else ""
@@ -167,7 +167,7 @@ def chart(surface: Surface) -> str:
     return curves(lines, "steps" if over_steps else "training images", f"{METRIC[FIGURE].name}, {surface.name}")
 
 
-def json_of(study: Study, judged: Sequence[JudgeReport]) -> list[Json]:
+def surfaces_json(study: Study, judged: Sequence[JudgeReport]) -> list[Json]:
     """Every surface and law, for machines."""
     found = surfaces(study, judged[0])
     return [_json(surface, corrected) for surface, corrected in zip(found, claims(found), strict=True)]

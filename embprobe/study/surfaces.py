@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.scaling import STEPS, Law, Training, fitted
+from embprobe.metrics.scaling import STEPS, Law, SizedTraining, fitted
 from embprobe.store import Artefact, Json
 from embprobe.study.chance import mean_estimate
 from embprobe.study.facts import row_facts, settings, worded_list
@@ -80,7 +80,7 @@ class Surface:
         if self.sunk or not self.knows:
             return None
         sized = (({WIDTH: place[0], IMAGES: place[1]}, _excesses(seen)) for place, seen in self.trainings.values())
-        return fitted([Training(sizes, excess) for sizes, excess in sized])
+        return fitted([SizedTraining(sizes, excess) for sizes, excess in sized])
 
 
 def _excesses(seen: Mapping[int, Seen]) -> dict[int, float]:

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from embprobe.metrics.scaling import STEPS, Law, Training, fitted
+from embprobe.metrics.scaling import STEPS, Law, SizedTraining, fitted
 
 WIDTHS, IMAGES, POINTS = (32, 64, 128), (200, 600, 1800), (100, 300, 900)
 TRUE = {"width": 0.3, "images": 0.5, STEPS: 0.8}
@@ -19,7 +19,7 @@ def planted(width: float, images: float, steps: float) -> float:
     return 1000 * width**-0.3 * images**-0.5 * steps**-0.8
 
 
-def trainings(law: Size = planted, noise: float = 0.0, draw: int = 0, seeds: int = 2) -> list[Training]:
+def trainings(law: Size = planted, noise: float = 0.0, draw: int = 0, seeds: int = 2) -> list[SizedTraining]:
     """A training for each width, number of images and seed; its own level is what most of the noise is, as in truth."""
     rng = np.random.default_rng(draw)
     found = []
@@ -29,7 +29,7 @@ def trainings(law: Size = planted, noise: float = 0.0, draw: int = 0, seeds: int
             s: law(width, images, s) * math.exp(level + bend * math.log(s / 300) + rng.normal(0, noise / 3))
             for s in POINTS
         }
-        found.append(Training({"width": width, "images": images}, excess))
+        found.append(SizedTraining({"width": width, "images": images}, excess))
     return found
 
 
@@ -68,7 +68,7 @@ def test_where_nothing_scales_a_claim_is_rare() -> None:
 def test_milestones_of_one_training_are_no_more_trainings() -> None:
     few = fitted(trainings(noise=0.15, seeds=1)).exponents[0]
     thrice = [
-        Training(t.sizes, {s // 2**i: e for s, e in t.excess.items() for i in range(3)})
+        SizedTraining(t.sizes, {s // 2**i: e for s, e in t.excess.items() for i in range(3)})
         for t in trainings(noise=0.15, seeds=1)
     ]
     again = fitted(thrice).exponents[0]
@@ -89,7 +89,9 @@ def test_what_cannot_be_told_has_no_exponent() -> None:
     assert exponents(fitted(along)).keys() == {STEPS}  # width and images grow together
     one_width = [t for t in every if t.sizes["width"] == 32]
     assert exponents(fitted(one_width)).keys() == {"images", STEPS}
-    alone = [Training(every[i].sizes, {900: every[i].excess[900]}) for i in (0, 6, 2)]  # as many as the law has numbers
+    alone = [
+        SizedTraining(every[i].sizes, {900: every[i].excess[900]}) for i in (0, 6, 2)
+    ]  # as many as the law has numbers
     assert fitted(alone).exponents == () and fitted([]).exponents == ()
-    apart = [Training(t.sizes, {100 + i: 1.0}) for i, t in enumerate(every)]
+    apart = [SizedTraining(t.sizes, {100 + i: 1.0}) for i, t in enumerate(every)]
     assert fitted(apart).exponents == ()  # no step at which all were looked at

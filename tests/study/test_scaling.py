@@ -11,7 +11,7 @@ from embprobe.page.figures import Figures
 from embprobe.store import Artefact, Json, Store
 from embprobe.study import Study, judging
 from embprobe.study.headline import headline
-from embprobe.study.scaling import json_of, what_scales
+from embprobe.study.scaling import surfaces_json, what_scales
 from tests.fake_study import Compress, Decode, Diffuse, Evaluate, Extract, Ingest, Sample
 
 FLOOR, REAL = 5.0, 1.5  # FD of reconstructions, and of real images as the fake study has it
@@ -35,7 +35,7 @@ def scaled(
 ) -> tuple[Artefact, ...]:
     """Evaluations of two seeds at every width and number of images, after milestones and 100 steps.
 
-    One seed lies as far above the law as the other below, and as much steeper, so that their mean follows it exactly.
+    One seed lies as far above the law as the other below, as much steeper and bent, so that their mean follows it exactly.
     """
     data, found = make(Ingest(), store), []
     for encoder, law in fd.items():
@@ -49,14 +49,17 @@ def scaled(
             for milestone in (*milestones, None):
                 samples = make(Sample(denoiser=denoiser, decoder=decoder, milestone=milestone), store)
                 step = milestone or 100
-                value = FLOOR + (law(width, count, step) - FLOOR) * math.exp(off) * (step / 30) ** off
+                value = (
+                    FLOOR
+                    + (law(width, count, step) - FLOOR) * math.exp(2 * off if step == 30 else off) * (step / 30) ** off
+                )
                 found.append(make(Evaluate(samples=samples, reference=data, fd=value), store))
     return tuple(found)
 
 
 def told(artefacts: tuple[Artefact, ...]) -> list[Json]:
     study = Study(artefacts)
-    return json_of(study, judging.compared(study)[0])
+    return surfaces_json(study, judging.compared(study)[0])
 
 
 @pytest.fixture(scope="module")
@@ -131,4 +134,4 @@ def test_encoders_are_compared_at_one_width_and_number_of_images(place: Store) -
     assert all({len(rows) for rows in group.values()} == {2} for group in judge.groups.values())
     first = headline([judge], reading)
     assert first is not None and first.how == "by class, diffusion train images 10, diffusion width 32"
-    assert [e["encoder"] for e in json_of(study, [judge])] == ["ijepa, by class", "mae, by class"]
+    assert [e["encoder"] for e in surfaces_json(study, [judge])] == ["ijepa, by class", "mae, by class"]
