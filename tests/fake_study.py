@@ -76,6 +76,7 @@ class Diffuse(Stage):
     latents: Artefact = option("")
     conditional: bool = option("", True)
     steps: int = option("", 100)
+    width: int = option("", 64)
     train_images: int = option("", 40)
     batch: int = option("", 4)
     kept_steps: tuple[int, ...] = option("", ())

@@ -15,11 +15,12 @@ from embprobe.stage import spelled
 from embprobe.stages import STAGES
 from embprobe.stages.classify import Classify
 from embprobe.stages.decode import Decode
-from embprobe.stages.diffuse import MODERN, Diffuse
+from embprobe.stages.diffuse import Diffuse
 from embprobe.stages.evaluate import Evaluate
 from embprobe.stages.extract import Extract
 from embprobe.stages.features import Featurize
 from embprobe.store import Artefact, Store
+from embprobe.training.presets import MODERN
 from tests import tiny
 from tests.conftest import Shell, Zoo
 

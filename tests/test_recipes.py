@@ -1,6 +1,7 @@
 """The recipes that ship: each plans and runs end to end with smaller counts, widths and pixels; real data where it is."""
 
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,13 @@ TEXT = {
     "count": 96, "judge_count": 64, "classify_steps": 2, "diffuse_steps": 3, "diffuse_width": 32, "diffuse_depth": 1,
     "decode_steps": 2, "samples": 96, "free_samples": 16, "sampler_steps": 2,
 }  # fmt: skip
+SCALING = {
+    "count": 48, "pretrain_steps": 2, "objectives": "[mae]", "encoders": '["pixels:8"]', "widths": "[8, 16]",
+    "images": "[24]", "seeds": "[0]", "diffuse_steps": 3, "milestones": "[0.4]", "depth": 1, "classify_steps": 2,
+    "compress_steps": 2, "decode_steps": 2, "decode_width": 8, "samples": 12, "sampler_steps": 2,
+}  # fmt: skip
 SMALL = {
+    "scaling": SCALING,
     "demo": DEMO,
     "text": TEXT,
     "tiny": {"size": 32, "width": 16, "depth": 1, "heads": 2, "batch": 8, "steps": 2},
@@ -66,7 +73,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def given(recipe: Path, faces: Path) -> list[str]:
     """What a recipe needs to be given."""
-    return [] if recipe.stem in ("demo", "text") else ["--set", f"images={faces}"]
+    return [] if recipe.stem in ("demo", "text", "scaling") else ["--set", f"images={faces}"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
@@ -101,6 +108,8 @@ def test_a_recipe_runs_end_to_end_and_again_at_no_cost(
     assert made.code == 0, made.err
     report = report_of(tmp_path, made.out)
     assert (report.path / "report.html").stat().st_size > 10_000
+    if recipe.stem == "scaling":
+        has_a_surface_for_each_encoder(report)
     if recipe.stem == "afhq-paper":
         has_the_papers_tables_and_figures(report)
     if recipe.stem == "text":
@@ -114,6 +123,17 @@ def test_a_recipe_runs_end_to_end_and_again_at_no_cost(
     assert learning in made.err and learning not in again.err
     planned = shell("plan", *line[1:])
     assert "0 to make" in planned.out
+
+
+def has_a_surface_for_each_encoder(report: Artefact) -> None:
+    """Every width and number of images after a milestone and at the end, on the page too."""
+    found = report.read_json("table.json")["scaling"]
+    assert [surface["encoder"] for surface in found] == ["mae, by class", "pixels:8, by class"]
+    for surface in found:
+        points = {(p["width"], p["train_images"], p["steps"]) for p in surface["points"]}
+        assert points == set(product((8, 16), (24,), (1, 3))) and surface["said"]
+    assert "What width, images and steps buy</h2>" in (report.path / "report.html").read_text()
+    assert (report.path / "figures" / "scaling-2.svg").stat().st_size > 1000
 
 
 def has_the_papers_tables_and_figures(report: Artefact) -> None:

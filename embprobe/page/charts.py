@@ -44,7 +44,7 @@ def curves(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str) ->
     scale = AxisScale(points)
     parts = [_frame(scale, x_label, y_label)]
     for number, line in enumerate(series.values()):
-        hue, dash = HUES[number % len(HUES)], DASHES[number % len(DASHES)]
+        hue, dash = HUES[number % len(HUES)], DASHES[_shape(number)]
         ordered = sorted(line)
         path = " ".join(f"{scale.x(x):.1f},{scale.y(y):.1f}" for x, y, *_ in ordered)
         parts.append(
@@ -133,11 +133,16 @@ def _ticks(low: float, high: float) -> list[float]:
     return shown if len(shown) <= 7 else [v for v in shown if math.log10(v) == round(math.log10(v))]
 
 
+def _shape(number: int) -> int:
+    """Which of four dashes and signs a series has: another one each time that hues begin anew."""
+    return (number + number // len(HUES)) % 4
+
+
 def marker(number: int, x: float, y: float, *, control: bool = False) -> str:
     """The sign of a series: one of four shapes in one of eight hues; a control's is hollow and grey."""
     hue = HUES[number % len(HUES)]
     paint = 'class="control"' if control else f'fill="{hue}"'
-    kind = number % 4
+    kind = _shape(number)
     if kind == 0:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.8" {paint}/>'
     if kind == 1:
@@ -152,7 +157,7 @@ def _figure(height: int, parts: Sequence[str], names: Sequence[str], label: str,
         hue = HUES[i % len(HUES)]
         key = f'<rect x="8" y="2" width="10" height="8" fill="{hue}"/>'
         if lines:
-            dash = DASHES[i % len(DASHES)]
+            dash = DASHES[_shape(i)]
             key = f'<line x1="0" x2="26" y1="6" y2="6" stroke="{hue}" stroke-width="2" stroke-dasharray="{dash}"/>'
             key += marker(i, 13, 6)
         legend += f'<span><svg viewBox="0 0 26 12" aria-hidden="true">{key}</svg>{markup(name)}</span>'

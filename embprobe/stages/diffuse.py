@@ -9,6 +9,7 @@ from embprobe.encoders.names import text_files
 from embprobe.errors import UserError
 from embprobe.stage import option
 from embprobe.store import Artefact, Json
+from embprobe.training.presets import MODERN, PAPER, PAPER_BY_CLASS, Preset
 from embprobe.training.stage import COMPILE, Training
 from embprobe.views import Latents, Learned, log_spaced, step_at
 
@@ -26,42 +27,8 @@ MIN_SNR = 5.0
 BYTES = "bytes"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """Everything that a preset decides; what is an option too may be given in its place."""
-
-    network: Literal["unet", "dit"] = "unet"
-    objective: Literal["epsilon", "v", "flow"]
-    width: int = 96
-    multipliers: tuple[int, int, int]
-    norm: Literal["l1", "l2"]
-    ema: float
-    batch: int
-    rate: float
-    warmup: int
-    dropout: float
-    beta_2: float
-    shift: float | None  # None: √(elements/4096)
-    conditioning: Literal["time", "cross"] = "time"
-    betas: tuple[float, float] = (0.0015, 0.0155)
-    attention: tuple[int, ...] = (1, 2)  # downsamplings
-    one_head: bool = False
-    scale_shift: bool = True
-
-
-PAPER = Preset(
-    objective="epsilon", multipliers=(1, 2, 4), norm="l1", ema=0.9999, batch=96, rate=4.8e-4, warmup=10_000,
-    dropout=0.0, beta_2=0.999, shift=1.0,
-)  # fmt: skip
-PAPER_BY_CLASS = replace(
-    PAPER, multipliers=(1, 2, 3), norm="l2", ema=0.0, batch=24, rate=2.4e-4, warmup=0, conditioning="cross",
-    betas=(0.0015, 0.0195), attention=(2, 4), one_head=True, scale_shift=False,
-)  # fmt: skip
-MODERN = Preset(
-    objective="flow", multipliers=(1, 2, 4), norm="l2", ema=0.9995, batch=256, rate=3e-4, warmup=500,
-    dropout=0.15, beta_2=0.95, shift=None,
-)  # fmt: skip
 DIT_WIDTH = 384
+AS_WIDE = 128  # a network of this width does as much beside its matrices as in them, as timed on a CPU
 LATER = ("betas", "attention", "one_head", "scale_shift")  # count only where they are not what they always were
 
 
@@ -191,6 +158,11 @@ class Diffuse(Training):
                 f"--keep-epochs {late[0]:g} lies behind the end of the run, {self.steps} steps or "
                 f"{self.steps * self.batch / (self.train_images or count):.4g} epochs; give fewer epochs, or more --steps"
             )
+
+    def work(self) -> float:
+        """Images seen, times what each costs: that grows with a transformer's depth and about with the width's square."""
+        blocks = self.depth if self.network == "dit" else 1
+        return super().work() * blocks * self.width * (self.width + AS_WIDE)
 
     def run(self, out: Artefact) -> None:
         from embprobe.device import device_of

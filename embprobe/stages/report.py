@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Report(Stage):
     """Write one HTML page (and its PNG, SVG, PDF, CSV parts) from evaluations, probes and whatever they were made from."""
 
-    version = 6
+    version = 7
 
     artefacts: tuple[Artefact, ...] = option("evaluate and probe artefacts (others add their part)", positional=True)
     called: tuple[str, ...] = option(
@@ -88,6 +88,7 @@ class Report(Stage):
             paper,
             prompts,
             provenance,
+            scaling,
             sections,
             seeing,
             training,
@@ -109,6 +110,7 @@ class Report(Stage):
             Section("Comparison", sections.comparison(judged, reading)),
             Section("The published tables", paper.published_section(published)),
             Section("Curves over training", training.over_training(judged, courses, over_time, figures)),
+            Section("What width, images and steps buy", scaling.what_scales(study, judged, figures)),
             Section("Samples", gallery.samples()),
             Section("Prompts", prompts.prompts_section(judged)),
             Section("Reconstructions by step", gallery.reconstructions()),
@@ -156,7 +158,7 @@ def table_json(
     published: "list[PublishedTable]",
 ) -> Json:
     """Everything the page says in figures, for machines; `headers`, `rows` and `curves` are the first judge's."""
-    from embprobe.study import cautions, foreseeing, judging
+    from embprobe.study import cautions, foreseeing, judging, scaling
     from embprobe.study.headline import headline
     from embprobe.study.seeds import averaged_rows
     from embprobe.study.table import Table, merged, short_table
@@ -175,6 +177,7 @@ def table_json(
         "values": {j.name: [r.json() for r in j.rows] for j in judged},
         "embeddings": [r.json() for r in reading.rows],
         "predictions": foreseeing.json_of(study),
+        "scaling": scaling.surfaces_json(study, judged),
         "differences": [
             {"judge": j.name, "drawn": how, **d.json()}
             for j in (*judged, reading)

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -136,12 +136,14 @@ class Study:
         mine = report.get("protocol") or {}
         return ", ".join(f"{key} {text_of(mine.get(key))}" for key in varied)
 
-    def how(self, samples: Samples) -> str:
-        """By class, by caption or neither, guidance, and every option that differs among rows of one encoder."""
+    def how(self, samples: Samples, *, apart: Collection[str] = ()) -> str:
+        """By class, caption or neither, guidance, and options that differ among rows of one encoder, those `apart` left out."""
         mine = settings(samples)
         words = [condition_words(samples), guidance_words(mine.get("sample.guidance"))]
         varied = self.varied.get((samples.embeddings.artefact.fingerprint, samples.denoiser.conditional), set())
-        words += [f"{worded(key)} {text_of(mine[key])}" for key in self.ways if key in varied and key in mine]
+        words += [
+            f"{worded(key)} {text_of(mine[key])}" for key in self.ways if key in varied - {*apart} and key in mine
+        ]
         return ", ".join(w for w in words if w)
 
     @cached_property

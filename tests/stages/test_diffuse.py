@@ -1,6 +1,7 @@
 """Diffuse: training, milestones, presets and subsets."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -275,3 +276,15 @@ def test_a_point_mass_is_learned() -> None:
     with torch.no_grad():
         drawn = sampling.sample(task.network, torch.randn(8, 2, 4, 4), task.schedule, "euler", 20)
     assert (drawn - 0.7).abs().mean() < 0.25
+
+
+def test_twice_the_width_is_two_to_four_times_the_work_and_more_training_images_are_none(latents: Artefact) -> None:
+    def work(**options: object) -> float:
+        return Diffuse(latents=latents, steps=10, batch=8, **options).work()  # type: ignore[arg-type]
+
+    for network in ("dit", "unet"):
+        each = [work(network=network, width=width) for width in (32, 64, 128, 256, 512)]
+        ratios = [after / before for before, after in pairwise(each)]
+        assert all(2 < ratio < 4 for ratio in ratios) and ratios == sorted(ratios)
+    assert work(network="dit", depth=6) == 2 * work(network="dit", depth=3)
+    assert work(train_images=8) == work(train_images=16)
