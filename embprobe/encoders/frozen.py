@@ -1,6 +1,6 @@
 """What every encoder is once it is loaded: a frozen function from images to patch tokens, with its own preprocessing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class Encoder:
     interpolation: str = "bicubic"
     facts: Facts = field(default_factory=dict)
     statistics: tuple[Tensor, Tensor] | None = None  # mean and std (C,) on the network's device
+    trained_grid: tuple[int, ...] | None = None  # where its positions were resampled from another grid
 
     @torch.no_grad()
     def __call__(self, images_BHWC: Tensor) -> Tensor:
@@ -43,6 +44,22 @@ class Encoder:
         self.network.to(device)
         self.statistics = torch.tensor(self.mean, device=device), torch.tensor(self.std, device=device)
         return self
+
+    def at(self, side: int) -> "Encoder":
+        """With images entering at another side than it was trained at: positions are resampled, by timm.
+
+        Raises UserError where it can't be: no ViT of timm's with positions on a grid, or patches that don't divide the side.
+        """
+        vit = getattr(self.network, "vit", None)
+        if side % self.patch:
+            raise UserError(f"--resolution {side} can't be cut into patches of {self.patch}; give a multiple")
+        if getattr(vit, "pos_embed", None) is None or not hasattr(vit, "set_input_size"):
+            raise UserError(
+                "--resolution has no meaning with an encoder whose positions can't be resampled; leave it out"
+            )
+        vit.set_input_size(img_size=(side, side))  # type: ignore[union-attr, operator]
+        grid = (side // self.patch,) * 2
+        return replace(self, size=(side, side), grid=grid, trained_grid=self.grid)
 
     def narrowed(self) -> "Encoder":
         """With the weights that bf16 autocast would round at every pass rounded once; the tokens are the same."""
@@ -61,6 +78,7 @@ class Given:
     heads: int | None = None
     input_size: int | None = None  # side in pixels
     use: Use | None = None  # which of I-JEPA's encoders
+    resolution: int | None = None  # side in pixels, for which positions are resampled
 
     @property
     def statistics(self) -> Statistics | None:

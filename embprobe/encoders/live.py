@@ -106,5 +106,6 @@ def asked_encoder(artefact: Artefact, images: Images) -> Encoder:
             heads=options["heads"],
             input_size=options["input_size"],
             use=options.get("use"),
+            resolution=options.get("resolution"),
         ),
     )

@@ -77,6 +77,8 @@ def load_encoder(
             encoder = _pixels(source, image_size, channels)
         else:
             encoder = _from_family(source, image_size, channels, weights, seed)
+    if given is not None and given.resolution is not None:
+        encoder = encoder.at(given.resolution)
     check_channels(channels, len(encoder.mean))
     encoder.network.eval().requires_grad_(False)
     return encoder

@@ -147,10 +147,10 @@ def called(word: str, weights: str | None) -> str:
 def takes(source: str) -> tuple[str, ...]:
     """What may be given of an encoder that its name and its file do not tell."""
     if timm_name(source) is not None:
-        return "mean", "std", "heads", "input_size", "use"
+        return "mean", "std", "heads", "input_size", "use", "resolution"
     if source == FOLDER:
-        return "mean", "std"
-    return ("mean", "std", *(("heads",) if source == FILE else ()), "use") if is_own(source) else ()
+        return "mean", "std", "resolution"
+    return ("mean", "std", *(("heads",) if source == FILE else ()), "use", "resolution") if is_own(source) else ()
 
 
 def draws(source: str) -> bool:

@@ -116,9 +116,17 @@ def load_predicting(embeddings: Embeddings, use: Use | None, heads: int | None) 
         found = _of_file(Path(weights), encoder, use, heads)
     else:
         raise UserError(f"encoder {source} has learned no prediction; take one that pretrain, I-JEPA or MAE made")
+    _on_its_grid(found)
     for module in (found.context, found.predictor):
         module.eval().requires_grad_(False)
     return found
+
+
+def _on_its_grid(found: Predicting) -> None:
+    """Context and predictor on the grid of the encoder, where that was given another resolution than it was trained at."""
+    if found.encoder.trained_grid:
+        found.predictor.on(found.encoder.grid)
+        found.context.set_input_size(img_size=found.encoder.size)
 
 
 def _of_artefact(source: Artefact, encoder: Encoder, use: Use | None) -> Predicting:
@@ -162,7 +170,7 @@ def _of_file(path: Path, encoder: Encoder, use: Use | None, heads: int | None) -
     _check_use(use, found.objective)
     vit = cast("VisionTransformer", encoder.network.vit)
     usual = (heads_of(vit) or 1) if found.objective == "ijepa" else HEADS
-    predictor = found.predictor(encoder.grid, heads or found.heads or usual)
+    predictor = found.predictor(encoder.trained_grid or encoder.grid, heads or found.heads or usual)
     if predictor.config.dim != vit.embed_dim:
         raise UserError(
             f"{path}: its predictor takes tokens of {predictor.config.dim}, its encoder's have {vit.embed_dim}; it is not its own"
@@ -172,5 +180,8 @@ def _of_file(path: Path, encoder: Encoder, use: Use | None, heads: int | None) -
         import copy
 
         context = copy.deepcopy(vit)
+        if encoder.trained_grid:
+            height, width = encoder.trained_grid
+            context.set_input_size(img_size=(height * encoder.patch, width * encoder.patch))
         load_into(context, path, use="context")
     return Predicting(encoder, context, predictor, "embeddings" if found.objective == "ijepa" else "pixels")

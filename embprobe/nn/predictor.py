@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -71,6 +72,13 @@ class Predictor(nn.Module):
             *(Block(width, config.heads, qkv_bias=True, norm_layer=norm) for _ in range(config.depth))
         )
         self.project = nn.Sequential(norm(width), nn.Linear(width, config.out))
+
+    def on(self, grid: tuple[int, ...]) -> None:
+        """Resamples the positions, bicubic, for patches on another grid."""
+        if grid != self.config.grid:
+            known = {"old_size": list(self.config.grid), "num_prefix_tokens": self.config.prefix}
+            self.positions = resample_abs_pos_embed(self.positions, list(grid), **known)
+            self.config = replace(self.config, grid=grid)
 
 
 class BlockPredictor(Predictor):

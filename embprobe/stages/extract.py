@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embprobe.encoders.tokens import Embed
 
 MOMENTS_BYTES = 4 << 20  # of moments in a file
-GIVEN = ("mean", "std", "heads", "input_size", "use")  # what the user may know better than timm
+GIVEN = ("mean", "std", "heads", "input_size", "use", "resolution")  # what the user may know better than timm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,12 @@ class Extract(Stage):
         "whose tokens: a block from 1; several as 3,6,12, side by side (as many times the width); last4, the mean of the "
         "last 4; left out, the last",
         None,
+    )
+    resolution: int | None = option(
+        "side in pixels at which images enter a ViT that was trained at another: its positions are resampled",
+        None,
+        least=1,
+        most=8192,
     )
     use: Literal["target", "context"] | None = option(
         "of I-JEPA's two encoders: the average, which is used if left out, or the one that saw the contexts", None
@@ -105,7 +111,7 @@ class Extract(Stage):
         """Raises UserError for what is given of an encoder that it can't be given of, or that can't be."""
         given = [name for name in GIVEN if getattr(self, name) is not None]
         word = self.encoder if isinstance(self.encoder, str) else None
-        takes = ("use",) if word is None else names.takes(word)
+        takes = ("use", "resolution") if word is None else names.takes(word)
         for name in given:
             if name not in takes:
                 what = f"encoder {word}" if word else "a pretrain artefact"

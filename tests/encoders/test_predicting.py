@@ -128,3 +128,43 @@ def test_a_predictor_of_another_shape_is_told(place: Store, tmp_path: Path) -> N
         load_predicting(embeddings, None, None)
     with pytest.raises(UserError, match="not of this network"):
         load_predicting(embedded(place, file_of(tmp_path, official.ijepa_file(target, target))), None, 3)
+
+
+@pytest.mark.parametrize("objective", ["ijepa", "mae"])
+def test_another_resolution_is_as_if_every_network_had_been_given_resampled_positions(
+    place: Store, tmp_path: Path, objective: str
+) -> None:
+    encoder, context = official.encoder_of(objective, 0), official.encoder_of(objective, 1)
+    content = official.mae_file(encoder) if objective == "mae" else official.ijepa_file(encoder, context)
+    (tmp_path / "other").mkdir()
+    given = embedded(place, file_of(tmp_path, content), resolution=2 * official.SIDE)
+    wanted = embedded(place, file_of(tmp_path / "other", resampled(content)))
+    assert given.grid == wanted.grid == (8, 8)
+    images = torch.from_numpy(given.images.array.read(0, 8))
+    asked = asked_of("2,2,4,4", (8, 8), range(8), 0)
+    said = []
+    for embeddings in (given, wanted):
+        predicting = load_predicting(embeddings, None, 2)
+        x = predicting.standardised(images)
+        said.append((predicting.encoder.network(x), *predicting(x, asked)))
+    assert said[0][1].abs().sum() > 0
+    torch.testing.assert_close(said[0], said[1], rtol=0, atol=1e-6)
+
+
+def resampled(content: official.Files) -> official.Files:
+    """A released file with twice as many positions along each axis."""
+
+    def larger(name: str, values: Tensor) -> Tensor:
+        if not name.endswith("pos_embed"):
+            return values
+        prefix, placed = values[:, : values.shape[1] - 16], values[:, values.shape[1] - 16 :]
+        grid = placed.unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, (8, 8), mode="bicubic", antialias=True)
+        return torch.cat([prefix, grid.flatten(2).mT], 1)
+
+    return {
+        part: {k: larger(k, v) if isinstance(v, Tensor) else v for k, v in held.items()}
+        if isinstance(held, dict)
+        else held
+        for part, held in content.items()
+    }
