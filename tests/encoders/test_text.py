@@ -25,8 +25,6 @@ TINY = {"network": "dit", "depth": 1, "width": 16, "steps": 9, "batch": 8, "devi
 
 def text_folder(folder: Path, kind: str = "clip") -> Path:
     """A text encoder with random weights and a tokenizer of a few words, as transformers saves them."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
     torch.manual_seed(0)
     common = {"vocab_size": len(WORDS), "max_position_embeddings": 12, **SIZES}
     if kind == "clip":
@@ -38,6 +36,13 @@ def text_folder(folder: Path, kind: str = "clip") -> Path:
             transformers.T5Config(vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
         )
     model.save_pretrained(folder)
+    return save_tokenizer(folder)
+
+
+def save_tokenizer(folder: Path) -> Path:
+    """A tokenizer of a few words beside a network."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
     tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
