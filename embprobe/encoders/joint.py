@@ -19,7 +19,7 @@ def image_head(folder: Path, embeddings: Embeddings, device: str) -> Callable[[T
 
     For SigLIP (Zhai et al. 2023), whose head pools by attention; the tokens must be of its last layer.
     """
-    if not made(folder, embeddings):
+    if not _made_by(folder, embeddings):
         return None
     network: Any = transformers_network(folder, NETWORK, ())  # Any: transformers types little
     head = network.eval().requires_grad_(False).to(device).head
@@ -32,7 +32,7 @@ def image_head(folder: Path, embeddings: Embeddings, device: str) -> Callable[[T
     return vectors
 
 
-def made(folder: Path, embeddings: Embeddings) -> bool:
+def _made_by(folder: Path, embeddings: Embeddings) -> bool:
     """Whether the folder is that of the embeddings' own encoder, with a head, and these are of its last layer."""
     config, asked = read_config(folder), embeddings.artefact.spec
     sees = config.get("vision_config") or {}

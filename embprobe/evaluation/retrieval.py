@@ -39,14 +39,17 @@ def read_retrieval(data: ProbeRows, folder: Path) -> dict[str, Json]:
     held, train = (torch.tensor([place[c] for c in each], device=data.device) for each in (mine, () if head else known))
     if head is not None:
         images = torch.cat([head(tokens) for _, tokens in told.measured()])  # `held` rises, as the file does
-        how: dict[str, Json] = {"retrieval": OWN_HEAD}
+        how = OWN_HEAD
     else:
         vectors = nn.functional.normalize(vectors - vectors[train].mean(0), dim=1)
         images, strength = mapped(told, vectors[train])
-        how = {"retrieval": f"{MAPPED}, strength {strength:g}"}
+        how = f"{MAPPED}, strength {strength:g}"
     found = recalls(images, vectors[: len(set(mine))], held)
-    facts = {"without_caption": left_out}
-    return {name: estimate.json() | facts for name, estimate in found.items()} | {"protocol": how}
+    facts = {"without_caption": left_out, "zero_shot": head is not None}
+    protocol = {
+        "protocol": {"retrieval": f"{how}; by cosine; intervals over captions, among the candidates as they are"}
+    }
+    return {name: estimate.json() | facts for name, estimate in found.items()} | protocol
 
 
 def with_caption(data: ProbeRows, captions: list[str | None]) -> tuple[ProbeRows, int]:

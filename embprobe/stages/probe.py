@@ -3,9 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from embprobe.stage import Make, Stage, option
-from embprobe.stages.read import Read, split_read
-from embprobe.stages.readers import (
+from embprobe.evaluation.needs import (
     NEEDS,
     Reader,
     check_text,
@@ -15,6 +13,8 @@ from embprobe.stages.readers import (
     text_option,
     text_path,
 )
+from embprobe.stage import Make, Stage, option
+from embprobe.stages.read import Read, split_read
 from embprobe.store import Artefact, Json
 from embprobe.views import HELD_OUT, Embeddings, held_in
 
@@ -79,10 +79,6 @@ class Probe(Stage):
             refuse_others(self, self.readers)
             check_text(self.text, self.readers)
 
-    def spec(self) -> dict[str, Json]:
-        """With the content of a text encoder's folder."""
-        return super().spec() | text_content(self.text)
-
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With what each reader finds."""
         if not self.embeddings.complete:
@@ -97,6 +93,10 @@ class Probe(Stage):
         )
         own = {r: {n: getattr(self, n) for n in NEEDS[r].options if hasattr(self, n)} for r in self.readers}
         return replace(self, read=tuple(make(replace(plain, reader=r, **own[r])) for r in self.readers))
+
+    def spec(self) -> dict[str, Json]:
+        """With the content of a text encoder's folder."""
+        return super().spec() | text_content(self.text)
 
     def work(self) -> float:
         """Images to read."""

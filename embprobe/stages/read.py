@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from embprobe.errors import UserError
-from embprobe.stage import Make, option
-from embprobe.stages.ceiling import Ceiling
-from embprobe.stages.readers import (
+from embprobe.evaluation.needs import (
     LEAST,
     NEEDS,
     OWN,
@@ -21,6 +19,8 @@ from embprobe.stages.readers import (
     text_option,
     text_path,
 )
+from embprobe.stage import Make, option
+from embprobe.stages.ceiling import Ceiling
 from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
 from embprobe.views import HELD_OUT, Embeddings, held_in, split_of

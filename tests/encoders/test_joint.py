@@ -125,6 +125,7 @@ def test_stored_tokens_give_the_image_vectors_of_the_whole_model(
         expected = model.get_image_features(pixel_values=pixels).pooler_output
     computed = load_encoder("folder", image_size=(SIDE, SIDE), weights=weights_in(siglip))(images)
     torch.testing.assert_close(head(computed), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(head(computed.flatten(1, 2)), head(computed))  # a grid of one axis
     stored = head(torch.from_numpy(embeddings.array.floats(np.arange(len(embeddings)))))
     torch.testing.assert_close(stored, expected, rtol=0, atol=5e-3 * float(expected.abs().max()))
 

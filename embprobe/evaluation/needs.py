@@ -76,7 +76,7 @@ def text_option() -> Any:  # Any: as `option`
     return option(
         "the folder of a text encoder that transformers saved, by which `retrieval` reads captions",
         None,
-        path=True,
+        path="folder",
         later=True,
     )
 
