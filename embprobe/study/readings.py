@@ -64,7 +64,7 @@ def bounds(study: Study) -> list[Row]:
         floor = {k: estimate for k, estimate in guess.items() if estimate is not None}
         ceiling = {k: Estimate.of(v["ceiling"]) for k, v in every.items()}
         ranked = {k: Estimate(figures[k]["chance"]) for k in BY_TEXT if k in figures}
-        patches = f"patches {'×'.join(map(str, probing.embeddings.grid))}"
+        patches = f"patches {'×'.join(map(str, probing.embeddings.grid))}" if every else ""
         captions = next((f"{figures[k]['captions']} captions" for k in ranked), "")
         for label, values, how in (
             ("floor: the means", floor, patches),
