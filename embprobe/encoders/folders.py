@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MOST_JSON = 1 << 20  # bytes
+NOT_IN_TOKENS = ("mask_token", "head", "pooler")  # weights that tokens do not depend on
 NETWORKS = {  # config.json's model_type → class, tokens before the patches, the final norm
     "vit": ("ViTModel", 1, "layernorm"),
     "vit_mae": ("ViTModel", 1, "layernorm"),
@@ -103,10 +104,15 @@ def _folder(weights: Path | None) -> Path:
     return weights_in(weights.parent).parent
 
 
-def transformers_network(folder: Path, name: str, **options: Any) -> "PreTrainedModel":  # Any: transformers' own
+def transformers_network(
+    folder: Path,
+    name: str,
+    free: tuple[str, ...] = NOT_IN_TOKENS,
+    **options: Any,  # Any: transformers' own
+) -> "PreTrainedModel":
     """A network of transformers' own, with every weight of its own from the folder and nothing interpolated or run.
 
-    Raises UserError where the folder does not hold it.
+    Weights with a word of `free` in their names may be missing. Raises UserError where the folder does not hold it.
     """
     transformers = _library(folder)
     open_weights(folder / WEIGHTS_FILE)  # says what the file is if it holds no tensors
@@ -120,7 +126,7 @@ def transformers_network(folder: Path, name: str, **options: Any) -> "PreTrained
     except Exception as error:  # transformers raises many kinds; whatever it was, the folder can't be taken
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder} can't be loaded by transformers ({reason}); save it again") from None
-    _check_whole(folder, loading)
+    _check_whole(folder, loading, free)
     network: PreTrainedModel = model
     return network
 
@@ -144,9 +150,8 @@ def _vit_options(folder: Path, model_type: str) -> Config:
     return {"add_pooling_layer": False} if model_type in ("vit", "ijepa", "deit") else {}
 
 
-def _check_whole(folder: Path, told: Config) -> None:
-    """Raises UserError where a weight that tokens depend on was drawn instead of read."""
-    free = ("mask_token", "head", "pooler")
+def _check_whole(folder: Path, told: Config, free: tuple[str, ...]) -> None:
+    """Raises UserError where a weight that is needed was drawn instead of read."""
     missing = sorted(k for k in told["missing_keys"] if not any(word in k for word in free))
     wrong = [str(k) for k in told.get("mismatched_keys") or ()] or missing
     if wrong:

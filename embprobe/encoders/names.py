@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 GROUP = "embprobe.encoders"
 WEIGHTS_FILE, CONFIG, PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
 TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,12 @@ def text_files(folder: Path) -> dict[str, str]:
     if not (folder / TOKENIZER).is_file():
         raise UserError(f"{folder} has no {TOKENIZER}; save the tokenizer there with `save_pretrained`")
     return {file.name: file_hash(file) for file in (weights, folder / CONFIG, folder / TOKENIZER)}
+
+
+def caption_files(folder: Path) -> dict[str, str]:
+    """`text_files`, and what tells how whole captions are padded, where it is there."""
+    told = folder / TOKENIZER_CONFIG
+    return text_files(folder) | ({told.name: file_hash(told)} if told.is_file() else {})
 
 
 # ---- weights of timm models, from the Hugging Face hub

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from embprobe import console
+from embprobe import console, signals
 from embprobe.device import device_of
-from embprobe.encoders.folders import read_config, transformers_network
-from embprobe.encoders.names import TOKENIZER, text_files
+from embprobe.encoders.folders import NOT_IN_TOKENS, read_config, transformers_network
+from embprobe.encoders.names import TOKENIZER, TOKENIZER_CONFIG, text_files
 from embprobe.errors import UserError
 from embprobe.nn.text import byte_rows
 
@@ -103,9 +103,12 @@ class FolderReader:
             raise UserError(
                 f"{folder} tells of a {model_type}; the text encoders that are read are {', '.join(NETWORKS)}"
             )
-        network: Any = transformers_network(folder, NETWORKS[model_type])  # Any: transformers types little
+        self.family = model_type.removesuffix("_text_model")
+        free = () if self.family == "siglip" else NOT_IN_TOKENS  # its head makes a caption's vector
+        network: Any = transformers_network(folder, NETWORKS[model_type], free)  # Any: transformers types little
         self.network = network.eval().requires_grad_(False)
         self.tokenizer = _tokenizer(folder)
+        self.told = read_config(folder, TOKENIZER_CONFIG)
         settings = self.network.config
         places = getattr(settings, "max_position_embeddings", None)
         self.length = min(most, int(places)) if places else most
@@ -133,6 +136,49 @@ class FolderReader:
             out = self.network(input_ids=padded.to(self.device), attention_mask=there.to(self.device))
             states[places] = (out.last_hidden_state.float().cpu() * there[:, :, None]).contiguous()
         return states
+
+    @torch.no_grad()
+    def vectors(self, captions: Sequence[str]) -> Tensor:
+        """One vector for each caption (n,W), f32, on the network's device.
+
+        SigLIP's pooled output of captions padded to the whole length, without a mask, as it was trained; CLIP's state at
+        the end of the text; of other networks the mean of the states of the tokens that there are. What is too long is
+        cut before the last special tokens.
+        """
+        lower = self.told.get("do_lower_case") is True
+        self.tokenizer.enable_truncation(self.length)
+        encoded = self.tokenizer.encode_batch([caption.lower() if lower else caption for caption in captions])
+        self.tokenizer.no_truncation()
+        parts = []
+        with console.progress("reading captions", total=len(captions), unit="captions") as bar:
+            for start in range(0, len(captions), BATCH):
+                signals.check()
+                ids = [one.ids for one in encoded[start : start + BATCH]]
+                parts.append((self._trained_whole(ids) if self.family == "siglip" else self._pooled(ids)).float())
+                bar.advance(len(ids))
+        return torch.cat(parts)
+
+    def _trained_whole(self, ids: list[list[int]]) -> Tensor:
+        """SigLIP's vectors (n,W): padding is read like any other token."""
+        pad, left = self._pad(), self.told.get("padding_side") == "left"
+        filled = [[pad] * (self.length - len(row)) for row in ids]
+        rows = [more + row if left else row + more for row, more in zip(ids, filled, strict=True)]
+        pooled: Tensor = self.network(input_ids=torch.tensor(rows).to(self.device)).pooler_output
+        return pooled
+
+    def _pooled(self, ids: list[list[int]]) -> Tensor:
+        length = max(1, *map(len, ids))
+        padded = torch.tensor([row + [0] * (length - len(row)) for row in ids]).to(self.device)
+        there = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids]).to(self.device)
+        out = self.network(input_ids=padded, attention_mask=there)
+        mean: Tensor = (out.last_hidden_state * there[:, :, None]).sum(1) / there.sum(1, keepdim=True).clamp_min(1)
+        return out.pooler_output if self.family == "clip" else mean
+
+    def _pad(self) -> int:
+        """The token that pads: as the tokenizer is told, else as the network is."""
+        word = self.told.get("pad_token")
+        told = self.tokenizer.token_to_id(word.get("content") if isinstance(word, dict) else word) if word else None
+        return int(self.network.config.pad_token_id or 0) if told is None else int(told)
 
 
 def _tokenizer(folder: Path) -> Any:  # Any: a library that need not be installed

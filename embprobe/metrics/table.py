@@ -87,6 +87,8 @@ METRICS = (
     Metric("nearest", "nearest R²", 3, True, any_count=True, of_embeddings=True, noun="R² of the nearest depth"),
     Metric("depth", "depth R²", 3, True, any_count=True, of_embeddings=True, noun="R² of each patch's depth"),
     Metric("segments", "segments IoU", 3, True, any_count=True, of_embeddings=True, noun="IoU of segments"),
+    Metric("image_to_text_r1", "image→text R@1", 3, True, any_count=True, of_embeddings=True, noun="image-to-text R@1"),
+    Metric("text_to_image_r1", "text→image R@1", 3, True, any_count=True, of_embeddings=True, noun="text-to-image R@1"),
     Metric("effective_rank", "effective rank", 1, None, least=1, any_count=True, of_embeddings=True),
     Metric("similarity_decay", "similarity decay", 3, None, any_count=True, of_embeddings=True),
     Metric("cka", "CKA", 3, None, any_count=True, of_embeddings=True, least=0, most=1),

@@ -3,8 +3,18 @@
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from embprobe.evaluation.needs import (
+    NEEDS,
+    Reader,
+    check_text,
+    fits,
+    refuse_others,
+    text_content,
+    text_option,
+    text_path,
+)
 from embprobe.stage import Make, Stage, option
-from embprobe.stages.read import NEEDS, Read, Reader, fits, refuse_others, split_read
+from embprobe.stages.read import Read, split_read
 from embprobe.store import Artefact, Json
 from embprobe.views import HELD_OUT, Embeddings, held_in
 
@@ -42,6 +52,7 @@ class Probe(Stage):
         None,
         made_by=("extract",),
     )
+    text: str | None = text_option()
     blocks: int = option("last blocks of the encoder that `fine-tune` trains", 1, least=1, most=1000)
     k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
     draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
@@ -61,11 +72,12 @@ class Probe(Stage):
             fitting = tuple(r for r in USUAL if fits(r, images))
             readers = tuple(r for r in fitting if self.train_on is None or "train_on" in NEEDS[r].options)
         readers = tuple(r for r in NEEDS if r in readers)
-        return {"held_out": split_read(self.embeddings, self.held_out), "readers": readers}
+        return {"held_out": split_read(self.embeddings, self.held_out), "readers": readers} | text_path(self.text)
 
     def validate(self) -> None:
         if self.readers:
             refuse_others(self, self.readers)
+            check_text(self.text, self.readers)
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With what each reader finds."""
@@ -81,6 +93,10 @@ class Probe(Stage):
         )
         own = {r: {n: getattr(self, n) for n in NEEDS[r].options if hasattr(self, n)} for r in self.readers}
         return replace(self, read=tuple(make(replace(plain, reader=r, **own[r])) for r in self.readers))
+
+    def spec(self) -> dict[str, Json]:
+        """With the content of a text encoder's folder."""
+        return super().spec() | text_content(self.text)
 
     def work(self) -> float:
         """Images to read."""

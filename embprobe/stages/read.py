@@ -2,50 +2,33 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from embprobe.errors import UserError
-from embprobe.stage import Make, Stage, dashed, fields_of, option
+from embprobe.evaluation.needs import (
+    LEAST,
+    NEEDS,
+    OWN,
+    USUAL,
+    Reader,
+    check_text,
+    fits,
+    refuse_others,
+    text_content,
+    text_option,
+    text_path,
+)
+from embprobe.stage import Make, option
 from embprobe.stages.ceiling import Ceiling
 from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
-from embprobe.views import HELD_OUT, Embeddings, Images, held_in, split_of
+from embprobe.views import HELD_OUT, Embeddings, held_in, split_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from embprobe.evaluation.readers import ProbeRows
-
-Reader = Literal["linear", "knn", "pixels", "factors", "attentive", "low-shot", "fine-tune", "dense", "geometry"]
-TRAINED = ("steps", "batch", "rate", "precision")  # options of readers that train
-USUAL: dict[str, dict[str, object]] = {
-    "attentive": {"steps": 2000, "batch": 64, "rate": 1e-3},
-    "fine-tune": {"steps": 1000, "batch": 64, "rate": 3e-4},
-    "dense": {"steps": 1500},
-}
-LEAST = (20, 2)  # training and held-out images
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a reader takes beside the embeddings: options of its own, and what the images must have."""
-
-    options: tuple[str, ...] = ()
-    images: Literal["classes", "factors", "scenes of several creatures", "nothing"] = "nothing"
-
-
-NEEDS: dict[Reader, Needs] = {
-    "linear": Needs(("train_on",), "classes"),
-    "knn": Needs(("k", "train_on"), "classes"),
-    "pixels": Needs(),
-    "factors": Needs(images="factors"),
-    "attentive": Needs(("train_on", *TRAINED), "classes"),
-    "low-shot": Needs(("draws", "train_on"), "classes"),
-    "fine-tune": Needs(("blocks", *TRAINED), "classes"),
-    "dense": Needs(("steps", "ceiling"), images="scenes of several creatures"),
-    "geometry": Needs(("beside",)),
-}
-OWN = {option for needs in NEEDS.values() for option in needs.options}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +41,9 @@ class Read(Training):
     labels, over several draws. `dense`: of planted scenes with several creatures how many there are, how far the nearest
     is, each patch's depth and kind, by ridge from tokens, beside what `ceiling` reads from pixels. `fine-tune`: the
     last blocks and a linear head, trained from the images. `geometry`: effective rank of tokens, how their cosine falls
-    with distance on the grid, CKA with another encoder. Fitted on the training
-    split, measured on the held-out one. An option that a reader does not take is refused.
+    with distance on the grid, CKA with another encoder. `retrieval`: how often the nearest caption is an image's own, and
+    the nearest image one of a caption's own, by the text encoder of --text. Fitted on the training split, measured on the
+    held-out one. An option that a reader does not take is refused.
     """
 
     embeddings: Artefact = option("an extract artefact", made_by=("extract",))
@@ -74,6 +58,7 @@ class Read(Training):
         None,
         made_by=("extract",),
     )
+    text: str | None = text_option()
     blocks: int = option("last blocks of the encoder that `fine-tune` trains", 1, least=1, most=1000)
     k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
     draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
@@ -90,10 +75,11 @@ class Read(Training):
 
     def resolved(self) -> dict[str, object]:
         usual = {k: v for k, v in USUAL.get(self.reader, {}).items() if getattr(self, k) is None}
-        return {"held_out": split_read(self.embeddings, self.held_out)} | usual
+        return {"held_out": split_read(self.embeddings, self.held_out)} | usual | text_path(self.text)
 
     def validate(self) -> None:
         refuse_others(self, (self.reader,))
+        check_text(self.text, (self.reader,))
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With the ceiling of dense tasks."""
@@ -116,23 +102,28 @@ class Read(Training):
 
     def spec(self) -> dict[str, Json]:
         """Without what this reader does not take."""
-        spec = super().spec()
+        spec = super().spec() | text_content(self.text)
         return {k: v for k, v in spec.items() if k not in OWN or k in NEEDS[self.reader].options}
 
     def check(self) -> None:
         images = Embeddings(self.embeddings).images
         fitted = images if self.train_on is None else Embeddings(self.train_on).images
-        train, held = fitted.count("train"), images.count(self.held_out)
-        if train < LEAST[0] or held < LEAST[1]:
-            raise UserError(
-                f"{train} training and {held} held-out images are too few to probe; ingest at least {LEAST[0]} and "
-                f"{LEAST[1]} (--val-share holds some out)"
-            )
-        self.check_others()
         if not fits(self.reader, images):
             raise UserError(
                 f"reader {self.reader} needs {NEEDS[self.reader].images}, and ingest {images.short} has none; leave it out"
             )
+        captioned = self.reader == "retrieval"
+        train, held = (
+            images.captioned(split) if captioned else of.count(split)
+            for of, split in ((fitted, "train"), (images, self.held_out))
+        )
+        if train < LEAST[0] or held < LEAST[1]:
+            what = "images with a caption" if captioned else "images"
+            raise UserError(
+                f"{train} training and {held} held-out {what} are too few to probe; ingest at least {LEAST[0]} and "
+                f"{LEAST[1]} (--val-share holds some out)"
+            )
+        self.check_others()
 
     def check_others(self) -> None:
         """Raises UserError where other embeddings are not of the same encoder, or not of the same images."""
@@ -187,28 +178,6 @@ class Read(Training):
 def split_read(embeddings: Artefact, wanted: str) -> str:
     """The split that is held out, as soon as the embeddings are there."""
     return split_of(Embeddings(embeddings).images.artefact, wanted) if embeddings.complete else wanted
-
-
-def fits(reader: Reader, images: Images) -> bool:
-    """Whether the images have what the reader finds."""
-    there = {
-        "classes": len(images.classes) > 1,
-        "factors": images.factors is not None,
-        "scenes of several creatures": images.scenes is not None,
-        "nothing": True,
-    }
-    return there[NEEDS[reader].images]
-
-
-def refuse_others(stage: Stage, readers: tuple[Reader, ...]) -> None:
-    """Raises UserError for an option that none of the readers takes."""
-    taken = {name for reader in readers for name in NEEDS[reader].options}
-    for field in fields_of(type(stage)):
-        if field.name in OWN - taken and getattr(stage, field.name) != field.default:
-            who = [reader for reader, needs in NEEDS.items() if field.name in needs.options]
-            raise UserError(
-                f"{dashed(field.name)} has no meaning for reader {', '.join(readers)}, only for {', '.join(who)}; leave it out"
-            )
 
 
 # ---- each reader
@@ -280,6 +249,13 @@ def _dense(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
     return read_dense(data, stage.ceiling.read_json("ceiling.json", dict))
 
 
+def _retrieval(stage: Read, data: "ProbeRows", out: Artefact) -> dict[str, Json]:
+    from embprobe.evaluation.retrieval import read_retrieval
+
+    assert stage.text is not None
+    return read_retrieval(data, Path(stage.text))
+
+
 READ: "dict[Reader, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
     "linear": _linear,
     "knn": _knn,
@@ -290,4 +266,5 @@ READ: "dict[Reader, Callable[[Read, ProbeRows, Artefact], dict[str, Json]]]" = {
     "fine-tune": _fine_tune,
     "dense": _dense,
     "geometry": _geometry,
+    "retrieval": _retrieval,
 }

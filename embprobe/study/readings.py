@@ -8,6 +8,7 @@ from embprobe.study.rows import Row
 from embprobe.views import Embeddings, Probing
 
 PAIRED = "cka"  # of an encoder and another one
+BY_TEXT = ("image_to_text_r1", "text_to_image_r1")  # of an encoder and a text encoder
 
 
 def reader_rows(study: Study) -> list[Row]:
@@ -22,9 +23,12 @@ def reader_rows(study: Study) -> list[Row]:
     for probing in study.probings:
         read = estimates_of({k: v for k, v in probing.results.items() if k in METRIC})
         pair = {PAIRED: read.pop(PAIRED)} if PAIRED in read else {}
+        by_text = {k: read.pop(k) for k in BY_TEXT if k in read}
         values.setdefault((probing.embeddings, fitted_words(study, probing)), {}).update(read)
         if probing.beside is not None:
             values.setdefault((probing.embeddings, f"beside {study.label(probing.beside)}"), {}).update(pair)
+        if by_text:
+            values.setdefault((probing.embeddings, text_words(probing)), {}).update(by_text)
     rows = [
         Row(study.label(embeddings), mine, kind="embeddings", how=how, control=is_untrained(embeddings))
         for (embeddings, how), mine in values.items()
@@ -41,20 +45,33 @@ def fitted_words(study: Study, probing: Probing) -> str:
     return f"fitted on {study.aliases.get(images.fingerprint) or source_name(images)}"
 
 
+def text_words(probing: Probing) -> str:
+    """Which text encoder read captions, and whether images went by its own head, in words."""
+    own = any((probing.results.get(key) or {}).get("zero_shot") for key in BY_TEXT)
+    return f"captions by {probing.text}" + (", zero-shot" if own else "")
+
+
 def bounds(study: Study) -> list[Row]:
-    """What dense tasks are set against, once for each data set and grid: a guess by the means, and a network on pixels."""
+    """What readings are set against: a guess by the means, a network on pixels, a random ranking of captions.
+
+    The first two once for each data set and grid, the last for each data set.
+    """
     found: dict[str, Row] = {}
     for probing in study.probings:
-        every = {k: v for k, v in probing.results.items() if k in METRIC and isinstance(v, dict) and v.get("ceiling")}
-        if not every:
-            continue
+        figures = {k: v for k, v in probing.results.items() if k in METRIC and isinstance(v, dict)}
+        every = {k: v for k, v in figures.items() if v.get("ceiling")}
         guess = {k: Estimate.of(v).floor for k, v in every.items()}
         floor = {k: estimate for k, estimate in guess.items() if estimate is not None}
         ceiling = {k: Estimate.of(v["ceiling"]) for k, v in every.items()}
-        how = f"patches {'×'.join(map(str, probing.embeddings.grid))}"
-        for label, values in (("floor: the means", floor), ("ceiling: a network on pixels", ceiling)):
+        ranked = {k: Estimate(figures[k]["chance"]) for k in BY_TEXT if k in figures}
+        patches = f"patches {'×'.join(map(str, probing.embeddings.grid))}" if every else ""
+        captions = next((f"{figures[k]['captions']} captions" for k in ranked), "")
+        for label, values, how in (
+            ("floor: the means", floor, patches),
+            ("ceiling: a network on pixels", ceiling, patches),
+            ("chance: a random ranking", ranked, captions),
+        ):
             if values:
-                found.setdefault(
-                    f"{label} {how} {probing.embeddings.images.short}", Row(label, values, kind="bound", how=how)
-                )
+                key = f"{label} {how} {probing.embeddings.images.short}"
+                found.setdefault(key, Row(label, values, kind="bound", how=how))
     return list(found.values())

@@ -1,6 +1,7 @@
 """The results of `evaluate` and `probe`."""
 
 from functools import cached_property
+from pathlib import PurePath
 
 from embprobe.store import Artefact, Json
 from embprobe.views.images import Images
@@ -94,6 +95,12 @@ class Probing(View):
     def beside(self) -> Embeddings | None:
         """The other encoder's embeddings that these were compared with."""
         return self._other("beside")
+
+    @property
+    def text(self) -> str | None:
+        """The name of the folder whose text encoder read captions."""
+        folder = self.artefact.options.get("text")
+        return None if folder is None else PurePath(folder).name
 
     def _other(self, option: str) -> Embeddings | None:
         other = self.artefact.inputs.get(option)

@@ -117,7 +117,17 @@ class Images(View):
     @property
     def captions(self) -> list[str | None] | None:
         """A caption, or None, for each image; None where none has one."""
-        return list(self.artefact.read_lines("caption.jsonl")) if self.artefact.has("caption.jsonl") else None
+        return list(self.artefact.read_lines("caption.jsonl")) if self.is_captioned else None
+
+    @property
+    def is_captioned(self) -> bool:
+        """Whether any image has a caption."""
+        return self.artefact.has("caption.jsonl")
+
+    def captioned(self, split: str) -> int:
+        """How many images of a split have a caption."""
+        captions = self.captions or []
+        return sum(bool(captions[row]) for row in self.of_split(split)) if captions else 0
 
     @property
     def words(self) -> dict[str, list[str]]:

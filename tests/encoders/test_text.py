@@ -23,22 +23,27 @@ SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 TINY = {"network": "dit", "depth": 1, "width": 16, "steps": 9, "batch": 8, "device": "cpu"}
 
 
-def text_folder(folder: Path, kind: str = "clip") -> Path:
+def text_folder(folder: Path, kind: str = "clip", words: list[str] = WORDS) -> Path:
     """A text encoder with random weights and a tokenizer of a few words, as transformers saves them."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
     torch.manual_seed(0)
-    common = {"vocab_size": len(WORDS), "max_position_embeddings": 12, **SIZES}
+    common = {"vocab_size": len(words), "max_position_embeddings": 12, **SIZES}
     if kind == "clip":
         model = transformers.CLIPTextModel(transformers.CLIPTextConfig(**common, bos_token_id=2, eos_token_id=3))
     elif kind == "bert":
         model = transformers.BertModel(transformers.BertConfig(**common))
     else:
         model = transformers.T5EncoderModel(
-            transformers.T5Config(vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+            transformers.T5Config(vocab_size=len(words), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
         )
     model.save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    return save_tokenizer(folder, words)
+
+
+def save_tokenizer(folder: Path, words: list[str] = WORDS) -> Path:
+    """A tokenizer of a few words beside a network."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
     tokenizer.save(str(folder / "tokenizer.json"))
