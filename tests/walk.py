@@ -25,7 +25,9 @@ MOST_MINUTES = 15
 def commands() -> list[str]:
     """The six lines of the first page."""
     text = (ROOT / "embprobe" / "guide" / "start.md").read_text(encoding="utf-8")
-    (found,) = [b for b in re.findall(r"^```sh\n(.*?)^```", text, re.S | re.M) if b.startswith("pip install .\nembprobe ingest")]
+    (found,) = [
+        b for b in re.findall(r"^```sh\n(.*?)^```", text, re.S | re.M) if b.startswith("pip install .\nembprobe ingest")
+    ]
     return found.splitlines()
 
 

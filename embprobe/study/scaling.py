@@ -23,7 +23,8 @@ FEW = 3  # sizes by which a law is told from any other falling line
 WORDS = (
     "How FD falls with the denoiser's width, its training images and its steps. The law: FD − floor is proportional to a power "
     "of each, fitted by least squares to logarithms; the floor is what the decoder makes of held-out images, where that was "
-    "judged at the same number, else what real images score. Exponents of width and images have one point a training, at the "
+    "judged at the same number and nothing scores below it, else what real images score. "
+    "Exponents of width and images have one point a training, at the "
     "last steps that all share; that of steps is the mean slope within trainings, since milestones of one depend on each other. "
     "Intervals are Student's, over trainings; a claim is corrected by Holm's method for all exponents of this section."
 )
@@ -46,9 +47,7 @@ def said(surface: Surface, corrected: Mapping[str, float]) -> list[str]:
     """What follows from a surface, and what doesn't."""
     law = surface.law
     if law is None:
-        why = (
-            f"{surface.sunk} points are not above their floor" if surface.knows else "the judge can't tell the classes"
-        )
+        why = f"{counted(surface.sunk)} not above the floor" if surface.knows else "the judge can't tell the classes"
         return [f"{surface.name}: no law, since {why}."]
     told = [doubling_words(surface, e, corrected[e.axis]) for e in law.exponents if not bent(law, e.axis)]
     absent = [
@@ -62,12 +61,22 @@ def said(surface: Surface, corrected: Mapping[str, float]) -> list[str]:
             f"{surface.name}: FD follows no power of {listed(curved)} (straight lines miss more than chance): nothing is claimed "
             "along there, and exponents are means over what was tried."
         )
+    if surface.below:
+        told.append(
+            f"{surface.name}: {counted(surface.below)} below its decoder's reconstructions of held-out images, "
+            "so that excess is over real held-out images."
+        )
     if surface.copying:
         told.append(
             f"{surface.name}: samples copy training images where these are {listed(list(map(str, surface.copying)))}; their FD "
             "is lower for it."
         )
     return told
+
+
+def counted(points: int) -> str:
+    """`1 point is`, `2 points are`."""
+    return "1 point is" if points == 1 else f"{points} points are"
 
 
 def bent(law: Law, axis: str) -> bool:
@@ -155,7 +164,10 @@ def surface_table(surface: Surface) -> str:
 
 
 def chart(surface: Surface) -> str:
-    """FD over steps, a line for each width and number of images; over images where there is one step alone."""
+    """FD over steps, a line for each width and number of images; over images where there is one step alone.
+
+    The mean over seeds alone: of two an interval is wider than the chart, and the table has it.
+    """
     lines: dict[str, list[tuple[float, float, float | None, float | None]]] = defaultdict(list)
     over_steps = len(surface.steps) > 1
     for width, images in surface.places:
@@ -163,7 +175,7 @@ def chart(surface: Surface) -> str:
             mean = surface.mean((width, images), step)
             if mean is not None:
                 name = f"width {width}, {images} images" if over_steps else f"width {width}"
-                lines[name].append((step if over_steps else images, mean.value, mean.low, mean.high))
+                lines[name].append((step if over_steps else images, mean.value, None, None))
     return curves(lines, "steps" if over_steps else "training images", f"{METRIC[FIGURE].name}, {surface.name}")
 
 

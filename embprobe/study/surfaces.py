@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from embprobe.metrics.estimate import Estimate
@@ -44,6 +44,7 @@ class Surface:
     name: str
     trainings: Mapping[Artefact, tuple[Place, Mapping[int, Seen]]]
     knows: bool  # whether the judge tells classes apart
+    below: int = 0  # points that score below what the decoder makes of real images: then these themselves are the floor
 
     @property
     def places(self) -> list[Place]:
@@ -107,7 +108,18 @@ def surfaces(study: Study, judge: JudgeReport) -> list[Surface]:
         floor = floors.get((samples.decoder.artefact, row.count, row.reference), row.values[FIGURE].floor)
         seen.setdefault(samples.milestone or samples.denoiser.steps, Seen(row, floor, bool(copied(evaluation.copies))))
     every = [Surface(names[key], trainings, judge.knows) for key, trainings in found.items()]
-    return [surface for surface in every if surface.is_one]
+    return [_above_its_floor(surface) for surface in every if surface.is_one]
+
+
+def _above_its_floor(surface: Surface) -> Surface:
+    """Over what real images score, where some points fall below their decoder's reconstructions: that is no floor then."""
+    if not surface.sunk:
+        return surface
+    lowered = {
+        artefact: (place, {step: replace(p, floor=p.row.values[FIGURE].floor) for step, p in seen.items()})
+        for artefact, (place, seen) in surface.trainings.items()
+    }
+    return replace(surface, trainings=lowered, below=surface.sunk)
 
 
 def _place(samples: Samples) -> Place:

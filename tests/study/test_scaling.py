@@ -116,10 +116,21 @@ def test_without_reconstructions_the_floor_is_real_images_and_at_the_floor_there
     some = {"widths": (32, 64), "images": (40,), "milestones": ()}
     (found,) = told(scaled(place, {"ijepa": falling}, reconstructions=False, **some))  # type: ignore[arg-type]
     assert {point["floor"] for point in found["points"]} == {REAL}
-    (found,) = told(scaled(place, {"mae": lambda *_: FLOOR}, **some))  # type: ignore[arg-type]
+    (found,) = told(scaled(place, {"mae": lambda *_: -1.0}, **some))  # type: ignore[arg-type]
     assert found["exponents"] == [] and found["said"] == [
-        "mae, by class: no law, since 4 points are not above their floor."
+        "mae, by class: no law, since 4 points are not above the floor."
     ]
+
+
+def test_below_its_reconstructions_a_surface_is_measured_from_real_images(place: Store) -> None:
+    def deep(width: int, images: int, steps: int) -> float:
+        return REAL + 24 * width**-0.5
+
+    (found,) = told(scaled(place, {"ijepa": deep}, images=(40,), milestones=(), noise=0.01))
+    assert {point["floor"] for point in found["points"]} == {REAL}
+    (width,) = found["exponents"]
+    assert width["low"] < 0.5 < width["high"] and width["value"] == pytest.approx(0.5, abs=0.02)
+    assert any("4 points are below its decoder's reconstructions" in words for words in found["said"])
 
 
 def test_encoders_are_compared_at_one_width_and_number_of_images(place: Store) -> None:
