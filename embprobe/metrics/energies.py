@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from embprobe.metrics.estimate import Estimate
-from embprobe.metrics.intervals import GROUPS, centred, group_of, jackknife, jackknife_error
+from embprobe.metrics.intervals import GROUPS, centred, group_of, jackknife, jackknife_error, wilson
 
 FLOOR = 0.01  # of the mean variance, added to each before whitening: directions of no variance would decide all
 
@@ -62,7 +62,8 @@ def auc(true_N: Tensor, swapped_M: Tensor) -> float:
 def told_apart(true_N: Tensor, swapped_NS: Tensor, partner_NS: Tensor) -> Estimate:
     """AUC of the energies (N,) of N true pairs against swapped ones (N,S), the y of image `partner_NS` in each.
 
-    The 95 % interval is a delete-group jackknife over images: with an image go all pairs that it is in.
+    The 95 % interval is a delete-group jackknife over images: with an image go all pairs that it is in. Where all or none
+    are told apart nothing varies, and it is Wilson's over images.
     """
     count, groups = len(true_N), min(GROUPS, len(true_N))
     value = auc(true_N, swapped_NS.flatten())
@@ -72,7 +73,7 @@ def told_apart(true_N: Tensor, swapped_NS: Tensor, partner_NS: Tensor) -> Estima
         stays = member != group
         pairs = stays[:, None] & stays[partner_NS]
         left.append(auc(true_N[stays], swapped_NS[pairs]))
-    low, high = centred(value, jackknife_error(left), groups)
+    low, high = centred(value, jackknife_error(left), groups) if 0 < value < 1 else wilson(value * count, count)
     return Estimate(value, max(0.0, low), min(1.0, high))
 
 

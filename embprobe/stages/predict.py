@@ -29,7 +29,7 @@ class Predict(Stage):
     the training images' mean at each place. With a decoder, predictions become pixels.
     """
 
-    version = 1
+    version = 2
 
     embeddings: Artefact = option("an extract artefact of the encoder's last layer", made_by=("extract",))
     decoder: Artefact | None = option(

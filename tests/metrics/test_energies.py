@@ -45,6 +45,12 @@ def test_auc_of_two_gaussians_lies_in_its_interval_as_often_as_it_says() -> None
     assert 0.88 <= inside / 200 <= 1
 
 
+def test_telling_all_of_few_pairs_apart_is_not_known_of_all() -> None:
+    others = partners(40, 4, 0)
+    found = told_apart(torch.rand(40), 2 + torch.rand(40, 4), others)
+    assert (found.value, found.high) == (1, 1) and found.low == pytest.approx(0.912, abs=1e-3)  # Wilson, 40 of 40
+
+
 def test_r2_and_gain_are_what_they_say() -> None:
     torch.manual_seed(0)
     mean = torch.rand(200, dtype=torch.float64) + 1
