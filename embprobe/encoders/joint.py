@@ -22,7 +22,8 @@ def image_head(folder: Path, embeddings: Embeddings, device: str) -> Callable[[T
     if not _made_by(folder, embeddings):
         return None
     network: Any = transformers_network(folder, NETWORK, ())  # Any: transformers types little
-    head = network.eval().requires_grad_(False).to(device).head
+    network = network.eval().requires_grad_(False).to(device)
+    head = getattr(network, "vision_model", network).head  # in transformers before 5 a level deeper
 
     @torch.no_grad()
     def vectors(tokens: Tensor) -> Tensor:
