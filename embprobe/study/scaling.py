@@ -47,7 +47,7 @@ def said(surface: Surface, corrected: Mapping[str, float]) -> list[str]:
     """What follows from a surface, and what doesn't."""
     law = surface.law
     if law is None:
-        why = f"{counted(surface.sunk)} not above the floor" if surface.knows else "the judge can't tell the classes"
+        why = f"{points_are(surface.sunk)} not above the floor" if surface.knows else "the judge can't tell the classes"
         return [f"{surface.name}: no law, since {why}."]
     told = [doubling_words(surface, e, corrected[e.axis]) for e in law.exponents if not bent(law, e.axis)]
     absent = [
@@ -63,7 +63,7 @@ def said(surface: Surface, corrected: Mapping[str, float]) -> list[str]:
         )
     if surface.below:
         told.append(
-            f"{surface.name}: {counted(surface.below)} below its decoder's reconstructions of held-out images, "
+            f"{surface.name}: {points_are(surface.below)} below its decoder's reconstructions of held-out images, "
             "so that excess is over real held-out images."
         )
     if surface.copying:
@@ -74,7 +74,7 @@ def said(surface: Surface, corrected: Mapping[str, float]) -> list[str]:
     return told
 
 
-def counted(points: int) -> str:
+def points_are(points: int) -> str:
     """`1 point is`, `2 points are`."""
     return "1 point is" if points == 1 else f"{points} points are"
 
