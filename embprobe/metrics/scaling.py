@@ -111,8 +111,30 @@ def _of_steps(trainings: Sequence[SizedTraining]) -> tuple[list[Exponent], float
     slopes = [-_coefficients(t, 1)[-1] for t in several]
     levels = min(len(t.excess) for t in several)
     found = _exponent(STEPS, *_mean(slopes), len(slopes) - 1, levels)
-    curved = [_coefficients(t, 2)[-1] for t in several if len(t.excess) > 2]
-    return [found], two_tailed(*_mean(curved), len(curved) - 1) if len(curved) > 1 else None
+    return [found], _curved([t for t in several if len(t.excess) > 2])
+
+
+def _curved(trainings: Sequence[SizedTraining]) -> float | None:
+    """How likely curvatures over steps are so large where there are none: in the mean, or at any one size.
+
+    Bends of opposite sign cancel in the mean, so that replicates of each size are asked too, by Fisher's F; Bonferroni
+    corrects for the two. None where neither can be told.
+    """
+    from scipy.special import fdtrc
+
+    if len(trainings) < 2:
+        return None
+    alike: dict[tuple[float, ...], list[float]] = defaultdict(list)
+    for training in trainings:
+        alike[tuple(training.sizes.values())].append(_coefficients(training, 2)[-1])
+    every = [c for curvatures in alike.values() for c in curvatures]
+    found = [two_tailed(*_mean(every), len(every) - 1)]
+    means = {size: sum(cs) / len(cs) for size, cs in alike.items()}
+    pure, of_pure = sum((c - means[size]) ** 2 for size, cs in alike.items() for c in cs), len(every) - len(alike)
+    if of_pure > 0 and pure > 0:
+        shown = sum(len(cs) * means[size] ** 2 for size, cs in alike.items()) / len(alike)
+        found.append(float(fdtrc(len(alike), of_pure, shown / (pure / of_pure))))
+    return min(1.0, len(found) * min(found))
 
 
 def _coefficients(training: SizedTraining, degree: int) -> list[float]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Report(Stage):
     """Write one HTML page (and its PNG, SVG, PDF, CSV parts) from evaluations, probes and whatever they were made from."""
 
-    version = 8
+    version = 9
 
     artefacts: tuple[Artefact, ...] = option("evaluate and probe artefacts (others add their part)", positional=True)
     called: tuple[str, ...] = option(

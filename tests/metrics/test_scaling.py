@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 
 from embprobe.metrics.scaling import STEPS, Law, SizedTraining, fitted
 
@@ -95,3 +96,28 @@ def test_what_cannot_be_told_has_no_exponent() -> None:
     assert fitted(alone).exponents == () and fitted([]).exponents == ()
     apart = [SizedTraining(t.sizes, {100 + i: 1.0}) for i, t in enumerate(every)]
     assert fitted(apart).exponents == ()  # no step at which all were looked at
+
+
+def test_bends_of_opposite_sign_do_not_cancel() -> None:
+    def bending(width: int, seed: int) -> SizedTraining:
+        sign, off = (1 if width > 32 else -1), 0.02 * (seed - 0.5)
+        excess = {
+            step: math.exp(-x + (0.5 * sign + off) * (x - 1) ** 2) for step, x in ((10, 0.0), (27, 1.0), (74, 2.0))
+        }
+        return SizedTraining({"width": width}, excess)
+
+    law = fitted([bending(width, seed) for width in (16, 32, 64, 128) for seed in (0, 1)])
+    assert law.bends["steps"] < 1e-3
+
+
+def test_straight_lines_are_rarely_called_bent() -> None:
+    generator, called = torch.Generator().manual_seed(0), 0
+    for _ in range(300):
+        trainings = []
+        for width in (32, 64, 128):
+            for _ in range(2):
+                noise = 0.1 * torch.randn(3, generator=generator, dtype=torch.float64)
+                excess = {s: 100 / s * math.exp(e) for s, e in zip((10, 30, 100), noise.tolist(), strict=True)}
+                trainings.append(SizedTraining({"width": width}, excess))
+        called += fitted(trainings).bends["steps"] < 0.05
+    assert called <= 30  # 5 % of 300 are 15
