@@ -1,22 +1,13 @@
 """Probe: what simple readers find in embeddings (N,*grid,D): classes, pixels, and the factors scenes were drawn from."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 
-from embprobe.evaluation.needs import (
-    NEEDS,
-    Reader,
-    check_text,
-    fits,
-    refuse_others,
-    text_content,
-    text_option,
-    text_path,
-)
-from embprobe.stage import Make, Stage, option
-from embprobe.stages.read import Read, split_read
+from embprobe.evaluation.needs import NEEDS, Reader, Reading, fits
+from embprobe.stage import Make, option
+from embprobe.stages.read import Read
 from embprobe.store import Artefact, Json
-from embprobe.views import HELD_OUT, Embeddings, held_in
+from embprobe.views import Embeddings, held_in
 
 USUAL: tuple[Reader, ...] = ("linear", "knn", "pixels", "factors")
 PROTOCOL = {
@@ -27,7 +18,7 @@ PROTOCOL = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe(Stage):
+class Probe(Reading):
     """Measure what simple readers find in frozen embeddings, each beside the others.
 
     What `read` finds by each reader, in one table. A reader added later computes itself alone. Fitted on the training
@@ -37,31 +28,10 @@ class Probe(Stage):
 
     version = 4
 
-    embeddings: Artefact = option("an extract artefact", made_by=("extract",))
     readers: tuple[Reader, ...] = option(
         f"with commas between, of {', '.join(NEEDS)}; left out: {', '.join(USUAL)}, as far as the images have what they read",
         (),
     )
-    train_on: Artefact | None = option(
-        "fit on these embeddings of another data set, by the same encoder, and measure the classes that both have",
-        None,
-        made_by=("extract",),
-    )
-    beside: Artefact | None = option(
-        "another encoder's embeddings of the same images, whose likeness `geometry` measures",
-        None,
-        made_by=("extract",),
-    )
-    text: str | None = text_option()
-    blocks: int = option("last blocks of the encoder that `fine-tune` trains", 1, least=1, most=1000)
-    k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
-    draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
-    steps: int = option("optimiser steps of readers that train, and of the ceiling of `dense`", None, least=1)
-    train_limit: int = option(
-        "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
-    )
-    held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
-    seed: int = option("seed of --train-limit, folds, draws, initialisation and batches", 0, least=0)
     read: tuple[Artefact, ...] = option("what each reader finds", (), derived=True, made_by=("read",))
     device: str = option("cpu, cuda, cuda:1, …", "auto", runtime=True)
 
@@ -72,12 +42,11 @@ class Probe(Stage):
             fitting = tuple(r for r in USUAL if fits(r, images))
             readers = tuple(r for r in fitting if self.train_on is None or "train_on" in NEEDS[r].options)
         readers = tuple(r for r in NEEDS if r in readers)
-        return {"held_out": split_read(self.embeddings, self.held_out), "readers": readers} | text_path(self.text)
+        return super().resolved() | {"readers": readers}
 
     def validate(self) -> None:
         if self.readers:
-            refuse_others(self, self.readers)
-            check_text(self.text, self.readers)
+            self.check_readers(self.readers)
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With what each reader finds."""
@@ -93,10 +62,6 @@ class Probe(Stage):
         )
         own = {r: {n: getattr(self, n) for n in NEEDS[r].options if hasattr(self, n)} for r in self.readers}
         return replace(self, read=tuple(make(replace(plain, reader=r, **own[r])) for r in self.readers))
-
-    def spec(self) -> dict[str, Json]:
-        """With the content of a text encoder's folder."""
-        return super().spec() | text_content(self.text)
 
     def work(self) -> float:
         """Images to read."""

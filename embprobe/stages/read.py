@@ -3,27 +3,15 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from embprobe.errors import UserError
-from embprobe.evaluation.needs import (
-    LEAST,
-    NEEDS,
-    OWN,
-    USUAL,
-    Reader,
-    check_text,
-    fits,
-    refuse_others,
-    text_content,
-    text_option,
-    text_path,
-)
+from embprobe.evaluation.needs import LEAST, NEEDS, OWN, USUAL, Reader, Reading, fits
 from embprobe.stage import Make, option
 from embprobe.stages.ceiling import Ceiling
 from embprobe.store import Artefact, Json
 from embprobe.training.stage import Training
-from embprobe.views import HELD_OUT, Embeddings, held_in, split_of
+from embprobe.views import Embeddings, held_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read(Training):
+class Read(Reading, Training):
     """Keep what one reader finds in frozen embeddings; `probe` makes them by itself, for each reader.
 
     `linear` and `knn`: accuracy of the classes on mean tokens. `pixels`: R² by ridge from each token to its own patch.
@@ -46,40 +34,18 @@ class Read(Training):
     held-out one. An option that a reader does not take is refused.
     """
 
-    embeddings: Artefact = option("an extract artefact", made_by=("extract",))
     reader: Reader = option("what reads")
-    train_on: Artefact | None = option(
-        "fit on these embeddings of another data set, by the same encoder, and measure the classes that both have",
-        None,
-        made_by=("extract",),
-    )
-    beside: Artefact | None = option(
-        "another encoder's embeddings of the same images, whose likeness `geometry` measures",
-        None,
-        made_by=("extract",),
-    )
-    text: str | None = text_option()
-    blocks: int = option("last blocks of the encoder that `fine-tune` trains", 1, least=1, most=1000)
-    k: int = option("neighbours of `knn`, by cosine of mean tokens", 20, least=1, most=1000)
-    draws: int = option("draws of the few labels of `low-shot`", 5, least=2, most=1000)
-    train_limit: int = option(
-        "images to fit on at most, a seeded choice (the full grid takes at most 4000)", 50_000, least=20
-    )
-    held_out: Literal["auto", "val", "test"] = option(HELD_OUT, "auto")
-    steps: int = option("optimiser steps of readers that train, and of the ceiling of `dense`", None, least=1)
     batch: int = option("images per step of readers that train", None, least=1, most=65_536)
     rate: float = option("learning rate of AdamW at its peak, of readers that train", None, above=0)
-    seed: int = option("seed of --train-limit, folds, draws, initialisation and batches", 0, least=0)
 
     ceiling: Artefact | None = option("what is read from pixels", None, derived=True, made_by=("ceiling",))
 
     def resolved(self) -> dict[str, object]:
         usual = {k: v for k, v in USUAL.get(self.reader, {}).items() if getattr(self, k) is None}
-        return {"held_out": split_read(self.embeddings, self.held_out)} | usual | text_path(self.text)
+        return super().resolved() | usual
 
     def validate(self) -> None:
-        refuse_others(self, (self.reader,))
-        check_text(self.text, (self.reader,))
+        self.check_readers((self.reader,))
 
     def prepare(self, make: Make, *, download: bool) -> Self:
         """With the ceiling of dense tasks."""
@@ -102,7 +68,7 @@ class Read(Training):
 
     def spec(self) -> dict[str, Json]:
         """Without what this reader does not take."""
-        spec = super().spec() | text_content(self.text)
+        spec = super().spec()
         return {k: v for k, v in spec.items() if k not in OWN or k in NEEDS[self.reader].options}
 
     def check(self) -> None:
@@ -173,11 +139,6 @@ class Read(Training):
         fitted = None if self.train_on is None else Embeddings(self.train_on)
         device = device_of(self.device, deterministic=self.deterministic)
         return ProbeRows.of(Embeddings(self.embeddings), self.train_limit, self.seed, device, self.held_out, fitted)
-
-
-def split_read(embeddings: Artefact, wanted: str) -> str:
-    """The split that is held out, as soon as the embeddings are there."""
-    return split_of(Embeddings(embeddings).images.artefact, wanted) if embeddings.complete else wanted
 
 
 # ---- each reader

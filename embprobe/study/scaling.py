@@ -24,6 +24,7 @@ WORDS = (
     "How FD falls with the denoiser's width, its training images and its steps. The law: FD − floor is proportional to a power "
     "of each, fitted by least squares to logarithms; the floor is what the decoder makes of held-out images, where that was "
     "judged at the same number and nothing scores below it, else what real images score. "
+    "Over different floors exponents are no comparison of encoders. "
     "Exponents of width and images have one point a training, at the "
     "last steps that all share; that of steps is the mean slope within trainings, since milestones of one depend on each other. "
     "Intervals are Student's, over trainings; a claim is corrected by Holm's method for all exponents of this section."
